@@ -1,0 +1,241 @@
+"""Every word that the PC says to the server: HTTP by httpx, the review channel by websockets.
+
+upload.py and the screens call it; nothing else knows a route. A method returns what `wire` names or
+raises one of three errors, which carry the whole retry policy: ServerUnreachable (try again),
+NotAuthenticated (tell a person, keep everything), ServerRefused (this request will never pass).
+"""
+
+import random
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from whisperagent import wire
+from whisperagent.errors import NotAuthenticated, ServerRefused, ServerUnreachable
+from whisperagent.i18n import _
+
+TRY_AGAIN = (408, 425, 429)
+"""Statuses below 500 that mean: not now."""
+
+T = TypeVar("T")
+
+
+class Client:
+    """One server, as one extension. Use as `async with`.
+
+    url: without a path, e.g. `http://192.168.1.100:3002`.
+    token: a JWT made by `wa server token`; without one, `X-Extension` alone (loopback only).
+    """
+
+    def __init__(self, url: str, extension: str, token: str = "", timeout_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self.headers = {wire.EXTENSION_HEADER: extension}
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
+        self._http = httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=timeout_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def server_key(self) -> wire.ServerKey:
+        """Whom to seal recordings to."""
+        return await self._ask("GET", wire.SERVER_KEY, wire.ServerKey)
+
+    async def upload(self, recording: Path, metadata: wire.CallMetadata) -> wire.UploadAnswer:
+        """Send one sealed part. Sent again, it is answered again and stored once.
+
+        raises OSError: the file cannot be read.
+        """
+        with recording.open("rb") as file:
+            return await self._ask(
+                "POST",
+                wire.UPLOAD_RECORDING,
+                wire.UploadAnswer,
+                # Metadata first: the server knows whose recording it is before the bytes come.
+                files={
+                    "metadata": (None, msgspec.json.encode(metadata), "application/json"),
+                    "recording": (recording.name, file, "application/octet-stream"),
+                },
+            )
+
+    async def transcription_status(self, call_id: str) -> wire.TranscriptionStatus:
+        return await self._ask("GET", f"{wire.TRANSCRIPTION_STATUS}/{call_id}", wire.TranscriptionStatus)
+
+    async def calls(self, *, q: str = "", state: str = "", cursor: str = "", limit: int = 50) -> wire.CallPage:
+        """One page of calls, newest first. q: words to look for in transcripts."""
+        asked = {"q": q, "state": state, "cursor": cursor}
+        params = {"limit": str(limit)} | {name: value for name, value in asked.items() if value}
+        return await self._ask("GET", wire.CALLS, wire.CallPage, params=params)
+
+    async def call(self, call_id: str) -> wire.Call:
+        return await self._ask("GET", f"{wire.CALLS}/{call_id}", wire.Call)
+
+    async def edit(self, call_id: str, edit: wire.TranscriptEdit) -> wire.Transcript:
+        """Correct segments; ServerRefused with status 409 when someone else was first."""
+        return await self._send("PATCH", f"{wire.CALLS}/{call_id}/transcript", edit, wire.Transcript)
+
+    async def review(self, call_id: str, decision: wire.ReviewDecision) -> wire.Call:
+        """Approve or reject; ServerRefused with status 409 when the transcript has changed since."""
+        return await self._send("POST", f"{wire.CALLS}/{call_id}/review", decision, wire.Call)
+
+    def channel(self, last_seq: int = 0) -> "ReviewChannel":
+        return ReviewChannel(self, last_seq)
+
+    async def _send(self, method: str, path: str, body: msgspec.Struct, answer: type[T]) -> T:
+        content = msgspec.json.encode(body)
+        return await self._ask(method, path, answer, content=content, content_type="application/json")
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        params: dict[str, str] | None = None,
+        content: bytes | None = None,
+        content_type: str = "",
+        files: dict[str, tuple[str | None, object, str]] | None = None,
+    ) -> T:
+        try:
+            response = await self._http.request(
+                method,
+                path,
+                params=params,
+                content=content,
+                headers={"Content-Type": content_type} if content_type else None,
+                files=files,  # type: ignore[arg-type]  # httpx types leave out (None, bytes, str)
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as problem:
+            raise unreachable(self.url, problem) from None
+        if response.status_code >= 400:
+            raise _refusal(response)
+        try:
+            return msgspec.json.decode(response.content, type=answer)
+        except msgspec.DecodeError as problem:
+            raise ServerUnreachable(
+                _("{url} does not answer like a WhisperAgent server").format(url=self.url),
+                why=str(problem),
+                fix=_("check `url` under [server] in config.toml"),
+            ) from None
+
+
+class ReviewChannel:
+    """The server's events, with replay: nothing is missed while the connection is down.
+
+    connected: is the connection up now? last_seq: the newest event seen; keep it to go on from there.
+    """
+
+    def __init__(self, client: Client, last_seq: int = 0) -> None:
+        self.connected = False
+        self.last_seq = last_seq
+        self._client = client
+        self._socket: ClientConnection | None = None
+
+    async def events(self) -> AsyncIterator[wire.Event]:
+        """Events for ever, reconnecting as often as it takes.
+
+        raises NotAuthenticated: the server does not know us; trying again would not help.
+        """
+        while True:
+            try:
+                async for socket in self._connections():
+                    self._socket, self.connected = socket, True
+                    try:
+                        async for message in socket:
+                            event = msgspec.json.decode(message, type=wire.Event)
+                            if event.seq > self.last_seq or event.seq == 0:
+                                self.last_seq = max(self.last_seq, event.seq)
+                                yield event
+                    except ConnectionClosed:
+                        pass
+                    finally:
+                        self._socket, self.connected = None, False
+                    # The next connection asks for what this one did not bring, so its address differs.
+                    break
+            except InvalidStatus as problem:
+                raise _handshake_refusal(self._client.url, problem) from None
+
+    async def claim(self, call_id: str) -> None:
+        """Tell the others that this call is being reviewed; without a connection nobody is told."""
+        await self._say(wire.Command(action="claim", call_id=call_id))
+
+    async def release(self, call_id: str) -> None:
+        await self._say(wire.Command(action="release", call_id=call_id))
+
+    async def _say(self, command: wire.Command) -> None:
+        if self._socket is not None:
+            try:
+                await self._socket.send(msgspec.json.encode(command).decode())
+            except ConnectionClosed:
+                return  # a claim is a courtesy; the version check of a review is what protects the transcript
+
+    def _connections(self) -> connect:
+        url = self._client.url.replace("http", "ws", 1)
+        return connect(
+            f"{url}{wire.REVIEW_CHANNEL}?last_seq={self.last_seq}",
+            additional_headers=self._client.headers,
+            reconnect_delays=_delays,
+        )
+
+
+def unreachable(url: str, problem: Exception) -> ServerUnreachable:
+    """A transport error in words."""
+    if isinstance(problem, httpx.TimeoutException):
+        why = _("no answer in time")
+    elif isinstance(problem, httpx.ConnectError):
+        why = _("the connection was refused, or the name is unknown")
+    else:
+        why = str(problem) or type(problem).__name__
+    return ServerUnreachable(
+        _("cannot reach {url}").format(url=url),
+        why=why,
+        fix=_("check `url` under [server] in config.toml, and that `wa server serve` runs there"),
+    )
+
+
+def _refusal(response: httpx.Response) -> ServerUnreachable | NotAuthenticated | ServerRefused:
+    try:
+        problem = msgspec.json.decode(response.content, type=wire.Problem)
+    except msgspec.DecodeError:
+        # Not our server's words: a proxy's page, perhaps.
+        problem = wire.Problem(type="about:blank", title=response.reason_phrase, status=response.status_code)
+    what = problem.title or _("the server answered {status}").format(status=response.status_code)
+    if response.status_code in (401, 403):
+        return NotAuthenticated(what, why=problem.detail, fix=problem.fix or _("ask for a token: `wa server token EXTENSION`"))
+    if response.status_code >= 500 or response.status_code in TRY_AGAIN:
+        return ServerUnreachable(what, why=problem.detail, fix=problem.fix, retry_after_s=_retry_after(response))
+    return ServerRefused(what, status=response.status_code, why=problem.detail, fix=problem.fix)
+
+
+def _handshake_refusal(url: str, problem: InvalidStatus) -> NotAuthenticated | ServerRefused:
+    status = problem.response.status_code
+    if status in (401, 403):
+        return NotAuthenticated(
+            _("{url} refuses the review channel").format(url=url), fix=_("ask for a token: `wa server token EXTENSION`")
+        )
+    return ServerRefused(_("{url} has no review channel").format(url=url), status=status)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    # Only the form in seconds: our server sends no other, and a date would trust two clocks.
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else 0.0
+
+
+def _delays() -> Generator[float]:
+    """0.5 s, then longer up to 30 s, never twice the same, so that a hundred PCs do not come back at once."""
+    delay = 0.5
+    while True:
+        yield delay * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
+        delay = min(30.0, delay * 1.6)

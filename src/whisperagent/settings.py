@@ -1,0 +1,311 @@
+"""Settings: flag > `WA_*` environment > `config.toml` > default; and where everything lies.
+
+One file serves the PC and the server; each reads its own sections. A key nobody knows or a value of
+the wrong type is an error with the file, the key and the nearest name, never silently ignored.
+`WA_UPLOAD__RETRY_S=60` is `retry_s` under `[upload]`; `WA_HOME` moves every file.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from whisperagent.errors import ConfigError
+from whisperagent.i18n import _, use
+
+ENV_PREFIX = "WA_"
+NOT_SETTINGS = ("WA_HOME", "WA_CONFIG", "WA_TOKEN", "WA_DEBUG")
+"""Variables with our prefix that name a place or carry a secret."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Agent(Section):
+    """Who sits at this PC."""
+
+    extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}$")] = ""
+    name: str = ""
+
+
+class Server(Section):
+    """The server that this PC sends to. key: its public key in base64, pinned; else the first one seen is."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^/]+/?$")] = "http://127.0.0.1:3002"
+    key: str = ""
+    timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
+
+
+class Detection(Section):
+    """What counts as a call. Patterns are regular expressions, without regard to case."""
+
+    processes: tuple[str, ...] = ("3CXSoftphone", "3CXDesktopApp", "3CXWin8Phone", "3CXPhone", "3cx.*")
+    titles: tuple[str, ...] = ("Call with", "Appel avec")
+    poll_s: Annotated[float, Meta(ge=0.05, le=10)] = 0.5
+    confirm_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
+    end_s: Annotated[float, Meta(ge=0.5, le=60)] = 3.0
+    resume_s: Annotated[float, Meta(ge=0, le=120)] = 10.0
+    hold_limit_s: Annotated[float, Meta(ge=10)] = 600.0
+
+
+class Recording(Section):
+    """layout: `split` keeps the two sides apart, `mono` mixes them."""
+
+    layout: Literal["split", "mono"] = "split"
+    min_s: Annotated[float, Meta(ge=0)] = 5.0
+    max_s: Annotated[float, Meta(ge=60)] = 4 * 3600.0
+    part_mib: Annotated[int, Meta(ge=1, le=95)] = 64
+    free_mib: Annotated[int, Meta(ge=0)] = 512
+
+
+class Upload(Section):
+    """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: how long sent calls stay."""
+
+    retry_s: Annotated[float, Meta(gt=0)] = 300.0
+    retry_max_s: Annotated[float, Meta(gt=0)] = 3600.0
+    keep_days: Annotated[float, Meta(ge=0)] = 7.0
+
+
+class Ui(Section):
+    """keymap: binding id = key, e.g. `approve = "ctrl+y"`."""
+
+    language: Literal["auto", "en", "fr"] = "auto"
+    theme: str = ""
+    keymap: dict[str, str] = {}
+
+
+class Serve(Section):
+    """The server process. signing_key: makes and checks tokens; needed beyond loopback."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 3002
+    database: str = ""
+    storage: str = ""
+    signing_key: str = ""
+    max_upload_mb: Annotated[int, Meta(ge=1, le=4096)] = 100
+    workers: Annotated[int, Meta(ge=0, le=64)] = 1
+    free_mib: Annotated[int, Meta(ge=0)] = 512
+
+
+class Speech(Section):
+    """model: a folder, or a name such as `large-v3-turbo` fetched by `wa server model pull`."""
+
+    model: str = "large-v3-turbo"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compute_type: str = "auto"
+    threads: Annotated[int, Meta(ge=0, le=256)] = 0
+    languages: tuple[str, ...] = ("fr", "en")
+    beam_size: Annotated[int, Meta(ge=1, le=20)] = 5
+    max_hours: Annotated[float, Meta(gt=0)] = 5.0
+
+
+class Tickets(Section):
+    """NinjaOne: `url` of the region, organisation and form to file under (GET /v2/organizations, /v2/ticketing/ticket-form)."""
+
+    sink: Literal["none", "ninjaone"] = "none"
+    url: str = "https://eu.ninjarmm.com"
+    client_id: str = ""
+    client_secret: str = ""
+    organization: Annotated[int, Meta(ge=0)] = 0
+    form: Annotated[int, Meta(ge=0)] = 0
+    status: str = "1000"
+    tags: tuple[str, ...] = ("appel-3cx",)
+    retry_s: tuple[float, ...] = (60.0, 300.0, 900.0)
+
+
+class Settings(Section):
+    agent: Agent = Agent()
+    server: Server = Server()
+    detection: Detection = Detection()
+    recording: Recording = Recording()
+    upload: Upload = Upload()
+    ui: Ui = Ui()
+    serve: Serve = Serve()
+    speech: Speech = Speech()
+    tickets: Tickets = Tickets()
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where everything lies on this machine.
+
+    home: the agent's files and, on a server, `server/` with its database and recordings.
+    """
+
+    home: Path
+    config: Path
+    logs: Path
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def status(self) -> Path:
+        return self.home / "agent.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "agent.lock"
+
+    @property
+    def server(self) -> Path:
+        return self.home / "server"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """source: `"upload.retry_s"` -> `"default"`, `"flag"`, `"WA_UPLOAD__RETRY_S"` or the file's path."""
+
+    settings: Settings
+    paths: Paths
+    source: dict[str, str]
+
+
+def paths() -> Paths:
+    """`WA_HOME` when set (`WA_CONFIG` may name another config.toml), else the platform's own folders."""
+    if home := os.environ.get("WA_HOME"):
+        root = Path(home).expanduser().absolute()
+        return Paths(root, _config_file(root / "config.toml"), root / "logs")
+    import platformdirs  # only when needed: the tests and the demo always set WA_HOME
+
+    folders = platformdirs.PlatformDirs("WhisperAgent", appauthor=False)
+    config = _config_file(Path(folders.user_config_dir) / "config.toml")
+    return Paths(Path(folders.user_data_dir), config, Path(folders.user_log_dir))
+
+
+def _config_file(default: Path) -> Path:
+    named = os.environ.get("WA_CONFIG")
+    return Path(named).expanduser().absolute() if named else default
+
+
+def load(flags: dict[str, Any] | None = None) -> Loaded:
+    """Read the settings of this machine.
+
+    flags: `{"serve.port": 3003}`; None values are left out.
+    raises ConfigError: not TOML, unknown key, wrong type, value out of range. A missing file is
+    all defaults, unless `WA_CONFIG` names it.
+    """
+    where = paths()
+    values: dict[str, Any] = {}
+    source: dict[str, str] = {}
+    for key, value in _flatten(_read_file(where.config)):
+        _put(values, source, key, value, str(where.config))
+    for name, value in sorted(os.environ.items()):
+        if name.startswith(ENV_PREFIX) and name not in NOT_SETTINGS:
+            key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+            _put(values, source, key, _from_text(value, key), name)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _put(values, source, key, value, _("the command line"))
+    settings = _checked(values, source)
+    use(settings.ui.language)
+    return Loaded(settings, where, source)
+
+
+def write(path: Path, key: str, text: str) -> Any:
+    """Set `key` (`upload.retry_s`) in the file to `text`, keeping its comments; gives the value written.
+
+    raises ConfigError: as `load`, and then the file stays as it was.
+    """
+    import tomlkit  # only `wa config set` writes
+
+    section, _dot, name = key.partition(".")
+    value = _from_text(text, key)
+    current = _read_file(path)
+    values: dict[str, Any] = {}
+    source: dict[str, str] = {}
+    for known, old in _flatten(current):
+        _put(values, source, known, old, str(path))
+    _put(values, source, key, value, _("the command line"))
+    _checked(values, source)
+    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    document.setdefault(section, tomlkit.table())[name] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(tomlkit.dumps(document), "utf-8")
+    temporary.replace(path)
+    return value
+
+
+def flat(settings: Settings) -> list[tuple[str, Any]]:
+    """Every setting as (`"upload.retry_s"`, value), in the order of the classes above."""
+    return [
+        (f"{section}.{field}", getattr(getattr(settings, section), field))
+        for section in settings.__struct_fields__
+        for field in getattr(settings, section).__struct_fields__
+    ]
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if os.environ.get("WA_CONFIG"):
+            raise ConfigError(
+                _("there is no {path}").format(path=path), fix=_("mend WA_CONFIG, or make the file with `wa config set`")
+            ) from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(
+            _("{path} is not a TOML file").format(path=path), why=str(problem), fix=_("mend that line")
+        ) from None
+    except OSError as problem:
+        raise ConfigError(_("cannot read {path}").format(path=path), why=problem.strerror or str(problem)) from None
+
+
+def _flatten(document: dict[str, Any]) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for section, content in document.items():
+        if isinstance(content, dict):
+            pairs += [(f"{section}.{name}", value) for name, value in content.items()]
+        else:
+            pairs.append((section, content))
+    return pairs
+
+
+def _put(values: dict[str, Any], source: dict[str, str], key: str, value: Any, origin: str) -> None:
+    known = [name for name, _value in flat(Settings())]
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        raise ConfigError(
+            _("unknown setting `{key}` in {origin}").format(key=key, origin=origin),
+            fix=_("did you mean `{near}`?").format(near=near[0]) if near else _("`wa config show` lists every setting"),
+        )
+    section, _dot, name = key.partition(".")
+    values.setdefault(section, {})[name] = value
+    source[key] = origin
+
+
+def _from_text(text: str, key: str) -> Any:
+    """A value from the environment or the command line: TOML where it is TOML, else the text itself."""
+    section, _dot, name = key.partition(".")
+    default = getattr(getattr(Settings(), section, None), name, "")
+    if isinstance(default, str):
+        return text
+    if isinstance(default, tuple) and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _checked(values: dict[str, Any], source: dict[str, str]) -> Settings:
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as problem:
+        message, _at, path = str(problem).partition(" - at `$.")
+        key = re.sub(r"\[.*", "", path.rstrip("`"))
+        raise ConfigError(
+            _("wrong value for `{key}` in {origin}").format(key=key, origin=source.get(key, "?")),
+            why=message[:1].lower() + message[1:],
+            fix=_("`wa config show` lists every setting with its value"),
+        ) from None
