@@ -6,10 +6,11 @@ NotAuthenticated (tell a person, keep everything), ServerRefused (this request w
 """
 
 import random
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import httpx
 import msgspec
@@ -22,6 +23,9 @@ from whisperagent.i18n import _
 
 TRY_AGAIN = (408, 425, 429)
 """Statuses below 500 that mean: not now."""
+
+CLOSE_S = 1.0
+"""How long to wait for the other end's goodbye on the review channel."""
 
 T = TypeVar("T")
 
@@ -142,15 +146,17 @@ class ReviewChannel:
         self._client = client
         self._socket: ClientConnection | None = None
 
-    async def events(self) -> AsyncIterator[wire.Event]:
+    async def events(self) -> AsyncGenerator[wire.Event]:
         """Events for ever, reconnecting as often as it takes.
 
         raises NotAuthenticated: the server does not know us; trying again would not help.
         """
         while True:
             try:
-                async for socket in self._connections():
-                    self._socket, self.connected = socket, True
+                # Closed by hand: a generator that is merely left keeps its connection until it is collected.
+                async with aclosing(self._connections()) as connections:
+                    socket = self._socket = await anext(connections)
+                    self.connected = True
                     try:
                         async for message in socket:
                             event = msgspec.json.decode(message, type=wire.Event)
@@ -162,7 +168,6 @@ class ReviewChannel:
                     finally:
                         self._socket, self.connected = None, False
                     # The next connection asks for what this one did not bring, so its address differs.
-                    break
             except InvalidStatus as problem:
                 raise _handshake_refusal(self._client.url, problem) from None
 
@@ -180,13 +185,15 @@ class ReviewChannel:
             except ConnectionClosed:
                 return  # a claim is a courtesy; the version check of a review is what protects the transcript
 
-    def _connections(self) -> connect:
+    def _connections(self) -> AsyncGenerator[ClientConnection]:
         url = self._client.url.replace("http", "ws", 1)
-        return connect(
+        connections = connect(
             f"{url}{wire.REVIEW_CHANNEL}?last_seq={self.last_seq}",
             additional_headers=self._client.headers,
             reconnect_delays=_delays,
+            close_timeout=CLOSE_S,
         )
+        return cast("AsyncGenerator[ClientConnection]", aiter(connections))  # declared as an iterator only
 
 
 def unreachable(url: str, problem: Exception) -> ServerUnreachable:

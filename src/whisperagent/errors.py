@@ -99,3 +99,7 @@ class AudioError(WhisperError):
 
 class SpeechUnavailable(WhisperError):
     """The speech model is missing or broken."""
+
+
+class TicketError(WhisperError):
+    """The ticket system did not make the ticket, or did not say whether it did."""

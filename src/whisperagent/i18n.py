@@ -13,6 +13,7 @@ LANGUAGES = ("en", "fr")
 DOMAIN = "whisperagent"
 _LOCALE = Path(__file__).parent / "locale"
 _catalogue: _gettext.NullTranslations | None = None
+_spoken: str | None = None
 
 
 def language() -> str:
@@ -25,9 +26,14 @@ def language() -> str:
 
 def use(name: str) -> None:
     """Speak `name` (`en`, `fr`, or `auto`: what the environment asks for) from now on."""
-    global _catalogue
-    chosen = language() if name == "auto" else _known(name)
-    _catalogue = _gettext.translation(DOMAIN, _LOCALE, [chosen], fallback=True)
+    global _catalogue, _spoken
+    _spoken = language() if name == "auto" else _known(name)
+    _catalogue = _gettext.translation(DOMAIN, _LOCALE, [_spoken], fallback=True)
+
+
+def spoken() -> str:
+    """The language that `_` speaks: one of `LANGUAGES`."""
+    return _spoken or language()
 
 
 def _(message: str) -> str:
@@ -36,6 +42,11 @@ def _(message: str) -> str:
         use("auto")
     assert _catalogue is not None  # noqa: S101 - for the type checker: `use` has just set it
     return _catalogue.gettext(message)
+
+
+def deferred(message: str) -> str:
+    """`message` as it is, known to the catalogue: for class attributes, given to `_` when they are shown."""
+    return message
 
 
 def ngettext(one: str, many: str, count: int) -> str:

@@ -235,6 +235,16 @@ def recording_id(source: BinaryIO) -> bytes:
     return _Header.read(source).recording_id
 
 
+def estimated_size(source: BinaryIO) -> int:
+    """Plaintext bytes that a file of this length holds, give or take 16: for whoever has no key.
+
+    raises Truncated: not even the header is whole. SealedError: not a sealed recording.
+    """
+    header = _Header.read(source)
+    index, rest = divmod(source.seek(0, io.SEEK_END) - header.length, header.segment_size + OVERHEAD)
+    return index * header.segment_size + max(0, rest - OVERHEAD)
+
+
 def rewrap(source: BinaryIO, sink: Sink, key: X25519PrivateKey, to: Sequence[X25519PublicKey]) -> None:
     """Copy a recording that `key` opens so that the keys in `to` open it instead; only the header changes.
 

@@ -107,7 +107,11 @@ class Speech(Section):
 
 
 class Tickets(Section):
-    """NinjaOne: `url` of the region, organisation and form to file under (GET /v2/organizations, /v2/ticketing/ticket-form)."""
+    """NinjaOne: `url` of the region, organisation and form to file under (GET /v2/organizations, /v2/ticketing/ticket-form).
+
+    board: where to look for a ticket whose answer was lost; 0 looks on every board. retry_s: the waits
+    before each look (docs/tickets.md).
+    """
 
     sink: Literal["none", "ninjaone"] = "none"
     url: str = "https://eu.ninjarmm.com"
@@ -117,7 +121,9 @@ class Tickets(Section):
     form: Annotated[int, Meta(ge=0)] = 0
     status: str = "1000"
     tags: tuple[str, ...] = ("appel-3cx",)
-    retry_s: tuple[float, ...] = (60.0, 300.0, 900.0)
+    board: Annotated[int, Meta(ge=0)] = 0
+    timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    retry_s: Annotated[tuple[float, ...], Meta(min_length=1)] = (60.0, 300.0, 900.0)
 
 
 class Settings(Section):
@@ -179,6 +185,30 @@ def paths() -> Paths:
     folders = platformdirs.PlatformDirs("WhisperAgent", appauthor=False)
     config = _config_file(Path(folders.user_config_dir) / "config.toml")
     return Paths(Path(folders.user_data_dir), config, Path(folders.user_log_dir))
+
+
+def token() -> str:
+    """What proves to the server who we are: `WA_TOKEN`, else the file `token` in the home, else nothing.
+
+    raises ConfigError: the file cannot be read, or others on this PC can read it.
+    """
+    if given := os.environ.get("WA_TOKEN"):
+        return given
+    where = paths().home / "token"
+    try:
+        open_to_others = os.name == "posix" and where.stat().st_mode & 0o077
+        text = where.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(_("cannot read {path}").format(path=where), why=str(problem)) from None
+    if open_to_others:
+        raise ConfigError(
+            _("others on this PC can read {path}").format(path=where),
+            why=_("it holds the token that the server trusts"),
+            fix=_("`chmod 600 {path}`").format(path=where),
+        )
+    return text
 
 
 def _config_file(default: Path) -> Path:

@@ -218,7 +218,10 @@ class Review(Struct):
 
 
 class Ticket(Struct):
-    """id and url: the ticket system's own, empty until it has answered."""
+    """id and url: the ticket system's own, empty until it has answered.
+
+    unanswered: sends whose outcome nobody knows; kept with the ticket, it decides whether one more is allowed.
+    """
 
     sink: str
     state: TicketState
@@ -226,6 +229,7 @@ class Ticket(Struct):
     id: str = ""
     url: str = ""
     error: str = ""
+    unanswered: int = 0
 
 
 class CallSummary(Struct):

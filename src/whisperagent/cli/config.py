@@ -7,14 +7,15 @@ import typer
 from whisperagent import console, settings
 from whisperagent.i18n import _
 
-config = typer.Typer(help=_("Show and change the settings."), no_args_is_help=True, rich_markup_mode=None)
+config = typer.Typer(
+    help=_("Show and change the settings."), no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 SECRET = ("serve.signing_key", "tickets.client_secret")
 
 
-@config.command()
+@config.command(help=_("Every setting, its value and where the value comes from."))
 def show(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False) -> None:
-    """Every setting, its value and where the value comes from."""
     loaded = settings.load()
     rows = [
         (key, "***" if key in SECRET and value else value, loaded.source.get(key, _("default")))
@@ -28,18 +29,16 @@ def show(json: Annotated[bool, typer.Option("--json", help=_("One JSON document.
     )
 
 
-@config.command()
+@config.command(help=_("Where config.toml is."))
 def path() -> None:
-    """Where config.toml is."""
     console.print_data(str(settings.paths().config))
 
 
-@config.command(name="set")
+@config.command(name="set", help=_("Write one setting into config.toml; comments in the file stay."))
 def set_(
     key: Annotated[str, typer.Argument(help=_("For instance server.url"))],
     value: Annotated[str, typer.Argument(help=_("The new value; lists as a,b,c"))],
 ) -> None:
-    """Write one setting into config.toml; comments in the file stay."""
     where = settings.paths().config
     written = settings.write(where, key, value)
     console.say(_("{key} = {value} in {path}").format(key=key, value=_text(written), path=where))

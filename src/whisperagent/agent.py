@@ -1,0 +1,345 @@
+"""The agent: one process on the technician's PC that sees calls, records them and sends them.
+
+One lock, one TaskGroup: the watch (watch.py) records, the uploader (upload.py) sends, the listener follows
+the server's review channel, the housekeeper tidies the spool, the reporter keeps `agent.json` true. They
+share the spool and nothing else. What fails is shown, logged and started again; recording never waits for
+a server.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+
+from whisperagent import __version__, detect, files, wire
+from whisperagent.client import Client, ReviewChannel
+from whisperagent.errors import (
+    AlreadyRunning,
+    ConfigError,
+    NotAuthenticated,
+    ServerRefused,
+    ServerUnreachable,
+    WhisperError,
+)
+from whisperagent.hosts import Host
+from whisperagent.i18n import _
+from whisperagent.keys import Keys
+from whisperagent.privacy import masked
+from whisperagent.settings import Loaded
+from whisperagent.spool import Item, Spool
+from whisperagent.upload import Uploader, in_words
+from whisperagent.watch import CallWatch
+
+STATUS_S = 1.0
+HOUSE_S = 3600.0
+REFUSED_S = 60.0
+"""Between two tries of a review channel that the server refuses."""
+RESTART_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+FORGIVEN_S = 60.0
+"""A task that has run this long since it broke is well."""
+LOG_BYTES, LOG_FILES = 1 << 20, 5
+
+log = logging.getLogger(__name__)
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A change worth a line. event: detected, recording, sealed, queued, uploaded, …, the server's states."""
+
+    at: datetime
+    event: str
+    call_id: str
+    details: dict[str, Any] = {}
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """`review.json`: how far we have read the review channel of this server."""
+
+    server_url: str
+    last_seq: int
+
+
+class Agent:
+    """The daemon of this PC.
+
+    once: stop when a call is over and everything is sent. report: called with every change.
+    raises ConfigError: no extension, a pattern that is none, a key that is none.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        host: Host,
+        *,
+        once: bool = False,
+        report: Callable[[Moment], None] | None = None,
+    ) -> None:
+        settings = loaded.settings
+        if not settings.agent.extension:
+            raise ConfigError(
+                _("this PC has no extension yet"),
+                why=_("every call belongs to an extension"),
+                fix=_("`wa config set agent.extension 201`, with your own number"),
+            )
+        detect.check(settings.detection)
+        self.settings = settings
+        self.spool = Spool(loaded.paths.spool)
+        self._paths = loaded.paths
+        self._host = host
+        self._once = once
+        self._report = report
+        self._keys = Keys(loaded.paths.home, settings.server.key)
+        self._client = Client(
+            settings.server.url,
+            settings.agent.extension,
+            token=os.environ.get("WA_TOKEN", ""),
+            timeout_s=settings.server.timeout_s,
+        )
+        self._watch = CallWatch(host, self.spool, self._keys, settings, self._tell)
+        self._uploader = Uploader(self.spool, self._client, self._keys, settings.upload, self._sent)
+        self._channel: ReviewChannel | None = None
+        self._channel_problem: WhisperError | None = None
+        self._errors: dict[str, tuple[float, str]] = {}
+        self._rejected: list[Item] = []
+        self._started_at = datetime.now(UTC)
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._connected = False
+        self._saved_seq = 0
+
+    async def run(self) -> None:
+        """Until `stop`; a call that is up then is closed and queued within a second.
+
+        raises AlreadyRunning: another agent has this home. With `once`: why a recording was not taken.
+        """
+        with self._lock(), _log_to(self._paths.logs):
+            log.info("agent %s starts, extension %s", __version__, self.settings.agent.extension)
+            try:
+                async with self._client, asyncio.TaskGroup() as group:
+                    tasks = [
+                        group.create_task(self._supervised(name, work))
+                        for name, work in (
+                            (_("recording"), self._watch.run),
+                            (_("sending"), self._uploader.run),
+                            (_("review channel"), self._listen),
+                            (_("housekeeping"), self._keep_house),
+                            (_("status"), self._report_status),
+                        )
+                    ]
+                    await self._stopping.wait()
+                    for task in tasks:
+                        task.cancel()
+            finally:
+                self._host.close()
+                self._write_status(stopped=True)
+                log.info("agent stops")
+        if self._once:
+            self._raise_what_failed()
+
+    def stop(self) -> None:
+        """Ask `run` to end; call it in the event loop's own thread."""
+        self._stopping.set()
+
+    def status(self) -> wire.AgentStatus:
+        """What `agent.json` says, as of now."""
+        problem = self._uploader.problem or self._channel_problem
+        return wire.AgentStatus(
+            pid=os.getpid(),
+            version=__version__,
+            state=str(self._watch.state.phase),
+            started_at=self._started_at,
+            updated_at=datetime.now(UTC),
+            extension=self.settings.agent.extension,
+            host=self._host.name,
+            server_url=self.settings.server.url,
+            server_connected=self._connected,
+            server_seen_at=self._uploader.server_seen_at,
+            server_error=in_words(problem) if problem else "",
+            call=self._watch.current(),
+            queue=self.spool.counts(),
+            calls_today=_today(self.spool.call_ids()),
+            error="; ".join(self._troubles()),
+        )
+
+    # The tasks
+
+    async def _supervised(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` again whenever it breaks; the others never notice."""
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await work()
+            except Exception as problem:
+                log.exception("%s broke off", name)
+                self._errors[name] = (time.monotonic(), f"{name}: {in_words(problem)}")
+            failures = 0 if time.monotonic() - began > FORGIVEN_S else failures + 1
+            await asyncio.sleep(RESTART_S[min(failures, len(RESTART_S) - 1)])
+
+    async def _listen(self) -> None:
+        """Follow the review channel, from where we left it."""
+        self._saved_seq = self._read_place()
+        while True:
+            self._channel = self._client.channel(self._saved_seq)
+            try:
+                async with contextlib.aclosing(self._channel.events()) as events:
+                    async for event in events:
+                        self._heard(event)
+            except (NotAuthenticated, ServerRefused) as problem:
+                self._channel_problem = problem
+                self._uploader.server_seen()  # a refusal is an answer
+            await asyncio.sleep(REFUSED_S)
+
+    def _heard(self, event: wire.Event) -> None:
+        state = "received" if event.kind == "call.received" else event.data.get("state")
+        if event.kind in ("call.received", "call.state") and event.call_id in self.spool.call_ids():
+            self._tell(str(state), event.call_id)
+
+    async def _keep_house(self) -> None:
+        while True:
+            for item in self.spool.expire(self.settings.upload.keep_days, datetime.now(UTC)):
+                self._tell("overdue", item.call_id, part=item.part)
+            await asyncio.sleep(HOUSE_S)
+
+    async def _report_status(self) -> None:
+        while True:
+            self._notice_connection()
+            self._write_status()
+            if self._once and self._is_over():
+                self.stop()
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATUS_S):
+                    await self._changed.wait()
+
+    def _notice_connection(self) -> None:
+        channel = self._channel
+        connected = channel is not None and channel.connected
+        if connected and not self._connected:
+            log.info("connected to %s", self.settings.server.url)
+            self._channel_problem = None
+            self._uploader.server_seen()
+        self._connected = connected
+        if channel is not None and channel.last_seq != self._saved_seq:
+            self._saved_seq = channel.last_seq
+            place = _Place(self.settings.server.url, channel.last_seq)
+            files.write(self._place_path, msgspec.json.encode(place))
+
+    def _is_over(self) -> bool:
+        """With `once`: the call has ended and all is sent, or what waits needs a person."""
+        if not self._watch.idle or not (self._watch.ended or self._host.finished):
+            return False
+        return not self.spool.waiting() or self._needs_a_person()
+
+    def _needs_a_person(self) -> bool:
+        """Is something in the way of sending that waiting does not help?"""
+        problem = self._uploader.problem
+        return problem is not None and not isinstance(problem, ServerUnreachable)
+
+    def _raise_what_failed(self) -> None:
+        if self._uploader.problem is not None and self.spool.waiting() and self._needs_a_person():
+            raise self._uploader.problem
+        if self._rejected:
+            item = self.spool.find(self._rejected[0].call_id)[0]
+            raise WhisperError(
+                _("the server did not take call {call_id}").format(call_id=item.call_id),
+                why=item.error,
+                fix=_("`wa queue show {call_id}`").format(call_id=item.call_id),
+            )
+
+    # What they report
+
+    def _tell(self, event: str, call_id: str, **details: Any) -> None:
+        shown = {
+            key: masked(str(value)) if key == "remote_party" else value for key, value in details.items()
+        }
+        log.info(" ".join([event, call_id, *(f"{key}={value}" for key, value in shown.items())]))
+        self._changed.set()
+        if self._report is not None:
+            self._report(Moment(datetime.now(UTC), event, call_id, details))
+
+    def _troubles(self) -> list[str]:
+        """What a person should know: tasks that broke, a call that was not recorded, what recovery found."""
+        recent = time.monotonic() - FORGIVEN_S
+        broken = [words for at, words in self._errors.values() if at > recent]
+        unrecorded = [in_words(self._watch.problem)] if self._watch.problem else []
+        return [*broken, *unrecorded, *self._watch.notes]
+
+    def _sent(self, event: str, item: Item) -> None:
+        if event == "rejected":
+            self._rejected.append(item)
+        self._tell(event, item.call_id, part=item.part)
+
+    def _write_status(self, *, stopped: bool = False) -> None:
+        status = self.status()
+        if stopped:
+            status = msgspec.structs.replace(status, state="stopped", server_connected=False, call=None)
+        files.write(self._paths.status, msgspec.json.encode(status), durable=False)
+
+    # Files of its own
+
+    @property
+    def _place_path(self) -> Path:
+        return self._paths.home / "review.json"
+
+    def _read_place(self) -> int:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            place = msgspec.json.decode(self._place_path.read_bytes(), type=_Place)
+            if place.server_url == self.settings.server.url:
+                return place.last_seq
+        return 0
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        # The system frees this lock when the process dies, however it dies.
+        lock = filelock.FileLock(self._paths.lock)
+        try:
+            lock.acquire(timeout=0.2)
+        except filelock.Timeout:
+            raise AlreadyRunning(
+                _("an agent runs on this PC already"),
+                why=_("process {pid} holds {lock}").format(pid=self._other_pid(), lock=self._paths.lock),
+                fix=_("`wa agent status` shows it"),
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _other_pid(self) -> int | str:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._paths.status.read_bytes(), type=wire.AgentStatus).pid
+        return "?"
+
+
+def _today(call_ids: set[str]) -> int:
+    """How many of these calls began today: a UUIDv7 begins with its time, in milliseconds."""
+    midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    first = f"{round(midnight.timestamp() * 1000):012x}"
+    return sum(call_id[:8] + call_id[9:13] >= first for call_id in call_ids)
+
+
+@contextlib.contextmanager
+def _log_to(folder: Path) -> Iterator[None]:
+    """Our own log in `folder`, a few files of a megabyte."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(
+        folder / "agent.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours = logging.getLogger("whisperagent")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,217 @@
+"""`wa agent`: run the agent on this PC, and ask how it is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whisperagent import console, settings
+from whisperagent.errors import UsageError
+from whisperagent.i18n import _
+
+if TYPE_CHECKING:
+    from whisperagent.agent import Agent, Moment
+    from whisperagent.wire import AgentStatus
+
+agent = typer.Typer(
+    help=_("Detect, record and send the calls of this PC."),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+STALE_S = 10.0
+"""A living agent writes its status every second."""
+
+
+@agent.command(help=_("Run the agent: a dashboard on a terminal, lines of text elsewhere."))
+def run(
+    headless: Annotated[
+        bool, typer.Option("--headless", help=_("No dashboard, even on a terminal."))
+    ] = False,
+    simulate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.wav", help=_("Play this call instead of watching a softphone.")),
+    ] = None,
+    speed: Annotated[float, typer.Option(help=_("How fast to play it, times real time."))] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help=_("Stop when a call has ended and is sent."))] = False,
+    server: Annotated[str | None, typer.Option(metavar="URL", help=_("The server to send to."))] = None,
+    extension: Annotated[str | None, typer.Option(help=_("The extension of this PC."))] = None,
+    json: Annotated[bool, typer.Option("--json", help=_("One JSON object a line on stdout."))] = False,
+) -> None:
+    loaded = settings.load({"server.url": server, "agent.extension": extension})
+    if not (headless or json or once) and console.interactive():
+        _dashboard(loaded, simulate, speed)
+    else:
+        _headless(loaded, simulate, speed, once=once, json=json)
+
+
+@agent.command(help=_("Is the agent running, and what does it do? Exit code 1 when it does not run."))
+def status(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False) -> None:
+    settings.load()
+    found = _read_status(settings.paths().status)
+    running = found is not None and _alive(found)
+    if json:
+        console.print_json({"running": running, "status": found})
+    elif found is None:
+        console.say(_("the agent has not run on this PC yet: `wa agent run` starts it"))
+    else:
+        _print_status(found, running)
+    raise typer.Exit(0 if running else 1)
+
+
+def _dashboard(loaded: settings.Loaded, simulate: Path | None, speed: float) -> None:
+    from whisperagent.agent import Agent
+    from whisperagent.hosts import choose
+    from whisperagent.tui.app import WaApp
+
+    daemon = Agent(loaded, choose(simulate, speed, loaded.paths.home))
+    WaApp(loaded, agent=daemon).run()
+
+
+def _headless(
+    loaded: settings.Loaded, simulate: Path | None, speed: float, *, once: bool, json: bool
+) -> None:
+    import asyncio
+
+    from whisperagent.agent import Agent
+    from whisperagent.hosts import choose
+
+    daemon = Agent(
+        loaded,
+        choose(simulate, speed, loaded.paths.home),
+        once=once,
+        report=_print_json_line if json else _print_line,
+    )
+    if number := asyncio.run(_until_stopped(daemon)):
+        raise typer.Exit(128 + number)
+
+
+async def _until_stopped(daemon: "Agent") -> int:
+    """Run `daemon` until it ends by itself (0) or a signal asks it to; gives the signal's number."""
+    import asyncio
+    import signal
+
+    received: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int, _frame: object) -> None:
+        received.append(number)
+        loop.call_soon_threadsafe(daemon.stop)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    await daemon.run()
+    return received[0] if received else 0
+
+
+def _print_line(moment: "Moment") -> None:
+    details = [_detail(key, value) for key, value in moment.details.items()]
+    at = f"{moment.at.astimezone():%H:%M:%S}"
+    console.say("  ".join(filter(None, [at, _words(moment.event), moment.call_id, *details])))
+
+
+def _print_json_line(moment: "Moment") -> None:
+    import sys
+
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(moment).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _words(event: str) -> str:
+    """An event as a person reads it; the states of the server as well."""
+    return {
+        "detected": _("a call begins"),
+        "dropped": _("it was no call: deleted unheard"),
+        "recording": _("recording"),
+        "held": _("on hold"),
+        "resumed": _("the call goes on"),
+        "short": _("too short to keep: deleted"),
+        "unrecorded": _("this call is NOT recorded"),
+        "sealed": _("sealed"),
+        "queued": _("queued"),
+        "uploaded": _("on the server"),
+        "rejected": _("not taken by the server"),
+        "overdue": _("waits for very long; it is kept, and tried again"),
+        "received": _("received"),
+        "transcribing": _("being transcribed"),
+        "transcribed": _("transcribed: ready for review"),
+        "approved": _("approved"),
+        "ticketed": _("ticket made"),
+        "failed": _("could not be transcribed"),
+    }.get(event, event)
+
+
+def _detail(key: str, value: object) -> str:
+    if key == "duration_s" and isinstance(value, float):
+        return _("{seconds:.0f} s").format(seconds=value)
+    if key == "part" and value != 1:
+        return _("part {part}").format(part=value)
+    return str(value) if key in ("remote_party", "reason") else ""
+
+
+def _read_status(path: Path) -> "AgentStatus | None":
+    import msgspec
+
+    from whisperagent.wire import AgentStatus
+
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=AgentStatus)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as problem:
+        raise UsageError(
+            _("cannot read {path}").format(path=path), why=str(problem), fix=_("restart the agent")
+        ) from None
+
+
+def _alive(found: "AgentStatus") -> bool:
+    """Does the process live, and does it still write? A number of a dead process may be another's by now."""
+    import time
+
+    from whisperagent.hosts import process_exists
+
+    fresh = time.time() - found.updated_at.timestamp() < STALE_S
+    return found.state != "stopped" and fresh and process_exists(found.pid)
+
+
+def _print_status(found: "AgentStatus", running: bool) -> None:
+    yes, no = console.glyph("●", "*"), console.glyph("○", "-")
+    if running:
+        state = console.styled(f"{yes} {_state(found.state)}", "green")
+    elif found.state == "stopped":
+        state = f"{no} {_('stopped')}"
+    else:
+        state = console.styled(f"{no} {_('dead: it ended without saying so')}", "red")
+    last = f"{found.updated_at.astimezone():%Y-%m-%d %H:%M:%S}"
+    server = _("connected") if found.server_connected else found.server_error or _("not connected")
+    process = _("process {pid}, version {version}").format(pid=found.pid, version=found.version)
+    waiting = ", ".join(f"{name} {count}" for name, count in found.queue.items() if count)
+    rows = [
+        (_("agent"), f"{state}, {process}"),
+        (_("seen at"), last),
+        (_("extension"), f"{found.extension} ({found.host})"),
+        (_("server"), f"{found.server_url}: {server}"),
+        (_("calls today"), str(found.calls_today)),
+        (_("queue"), waiting or _("empty")),
+    ]
+    if running and found.call is not None:
+        call = found.call
+        rows.append((_("call"), f"{call.remote_party or call.call_id}, {call.recorded_s:.0f} s"))
+    if found.error:
+        rows.append((_("trouble"), console.styled(found.error, "yellow")))
+    width = max(len(label) for label, _value in rows)
+    for label, value in rows:
+        console.print_data(f"{label.ljust(width)}  {value}")
+
+
+def _state(state: str) -> str:
+    return {
+        "idle": _("waits for a call"),
+        "tentative": _("perhaps a call"),
+        "call": _("records a call"),
+        "held": _("records a call, on hold"),
+        "ending": _("a call is ending"),
+    }.get(state, state)

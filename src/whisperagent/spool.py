@@ -1,0 +1,309 @@
+"""The spool: sealed recordings waiting for the server, one file and its description each.
+
+record.py writes, upload.py reads, recovery.py mends what a crash left. The folder a recording is in is its
+state: `recording`, `queued`, `overdue`, `rejected`, `done`. `<call_id>.<part>.srec` is the recording, the
+`.json` beside it says what it is. A move writes the description into the new folder, renames the recording
+there, then removes the old description: whenever that stops, the recording is in exactly one folder.
+
+Nothing that the server has not acknowledged is ever deleted here, except a recording that was no call.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from whisperagent import files
+from whisperagent.errors import UsageError, WhisperError
+from whisperagent.i18n import _
+from whisperagent.wire import CallMetadata, SpoolState, UploadAnswer
+
+VERSION = 1
+RECORDING, DESCRIPTION = ".srec", ".json"
+WAITING = (SpoolState.QUEUED, SpoolState.OVERDUE)
+NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([1-9][0-9]{0,3})\.(srec|json)")
+CLOCK_TICK_NS = 100_000_000
+"""How coarse the clock of a file system may be."""
+TOMBSTONE_DAYS = 90
+"""How long it is known that a call was sent, after its recording was deleted here."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """The description of one recording.
+
+    confirmed: False while it is not sure that this is a call. attempts, error: of sending it.
+    next_attempt_at, queued_at, acknowledged_at: UTC. receipt: what the server answered.
+    """
+
+    metadata: CallMetadata
+    confirmed: bool = True
+    attempts: int = 0
+    error: str = ""
+    next_attempt_at: datetime | None = None
+    queued_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    receipt: UploadAnswer | None = None
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """A description on the disk; sha256: of `entry`'s own bytes, so that a torn or altered one is noticed."""
+
+    version: int
+    sha256: str
+    entry: msgspec.Raw
+
+
+@dataclass(frozen=True)
+class Item:
+    """One part of one call, where it stands. size: bytes on the disk, 0 when the recording is deleted.
+
+    path: of the recording.
+    """
+
+    state: SpoolState
+    entry: Entry
+    path: Path
+    size: int
+
+    @property
+    def call_id(self) -> str:
+        return self.entry.metadata.call_id
+
+    @property
+    def part(self) -> int:
+        return self.entry.metadata.part
+
+    @property
+    def started_at(self) -> datetime:
+        return self.entry.metadata.started_at
+
+    @property
+    def duration_s(self) -> float:
+        return self.entry.metadata.duration_s
+
+    @property
+    def remote_party(self) -> str:
+        return self.entry.metadata.remote_party
+
+    @property
+    def attempts(self) -> int:
+        return self.entry.attempts
+
+    @property
+    def error(self) -> str:
+        return self.entry.error
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        return self.entry.next_attempt_at
+
+
+class Spool:
+    """The folders under `root`, made when they are missing.
+
+    Another process may look and retry while the agent works: every change is one whole file or one rename.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for state in SpoolState:
+            (root / state).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._counted: dict[SpoolState, tuple[int, list[str]]] = {}
+
+    # Recording
+
+    def create(self, metadata: CallMetadata) -> files.Appending:
+        """The file of a recording that begins now. raises OSError: it cannot be made."""
+        return files.Appending(self.path(SpoolState.RECORDING, metadata.call_id, metadata.part))
+
+    def describe(self, state: SpoolState, entry: Entry) -> None:
+        """Say what the recording of that name in `state` is. raises OSError: as the system says."""
+        body = msgspec.json.encode(entry)
+        document = _Sealed(VERSION, hashlib.sha256(body).hexdigest(), msgspec.Raw(body))
+        where = self.path(state, entry.metadata.call_id, entry.metadata.part).with_suffix(DESCRIPTION)
+        files.write(where, msgspec.json.encode(document))
+
+    def queue(self, entry: Entry) -> Item:
+        """A recording has ended: from now on it waits for the server."""
+        return self._move(SpoolState.QUEUED, msgspec.structs.replace(entry, queued_at=datetime.now(UTC)))
+
+    def drop(self, call_id: str, part: int) -> None:
+        """Delete a recording that was no call; one that has left `recording` is out of reach here."""
+        path = self.path(SpoolState.RECORDING, call_id, part)
+        path.unlink(missing_ok=True)
+        path.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+        files.sync_folder(path.parent)
+
+    # Sending
+
+    def waiting(self) -> list[Item]:
+        """What the server does not have yet, oldest first."""
+        return self.items(WAITING)
+
+    def failed(self, item: Item, problem: str, next_attempt_at: datetime) -> None:
+        """It could not be sent now; it stays where it is."""
+        entry = msgspec.structs.replace(
+            item.entry, attempts=item.attempts + 1, error=problem, next_attempt_at=next_attempt_at
+        )
+        self._move(item.state, entry)
+
+    def reject(self, item: Item, problem: str) -> None:
+        """The server will never take it as it is; a person may look, and send it again with `retry`."""
+        entry = msgspec.structs.replace(
+            item.entry, attempts=item.attempts + 1, error=problem, next_attempt_at=None
+        )
+        self._move(SpoolState.REJECTED, entry)
+
+    def done(self, item: Item, receipt: UploadAnswer) -> None:
+        """The server has stored and synced these very bytes."""
+        metadata = msgspec.structs.replace(item.entry.metadata, sha256=receipt.sha256, size=receipt.size)
+        entry = msgspec.structs.replace(
+            item.entry,
+            metadata=metadata,
+            attempts=item.attempts + 1,
+            error="",
+            next_attempt_at=None,
+            acknowledged_at=datetime.now(UTC),
+            receipt=receipt,
+        )
+        self._move(SpoolState.DONE, entry)
+
+    def retry(self, items: Iterable[Item]) -> int:
+        """Send these again now, the rejected and overdue ones as well; gives how many there were."""
+        count = 0
+        for item in items:
+            if item.state in (*WAITING, SpoolState.REJECTED):
+                self._move(SpoolState.QUEUED, msgspec.structs.replace(item.entry, next_attempt_at=None))
+                count += 1
+        return count
+
+    # Keeping house
+
+    def expire(self, keep_days: float, now: datetime) -> list[Item]:
+        """Delete what was acknowledged `keep_days` ago; gives what waited that long and is now overdue."""
+        limit = now - timedelta(days=keep_days)
+        for item in self.items([SpoolState.DONE]):
+            acknowledged_at = item.entry.acknowledged_at
+            if acknowledged_at is not None and acknowledged_at < limit:
+                self._forget(item, now)
+        late = [item for item in self.items([SpoolState.QUEUED]) if (item.entry.queued_at or now) < limit]
+        return [self._move(SpoolState.OVERDUE, item.entry) for item in late]
+
+    def _forget(self, item: Item, now: datetime) -> None:
+        """Leave the receipt, without the other party's name; later that goes as well."""
+        if item.size:
+            nobody = msgspec.structs.replace(item.entry.metadata, remote_party="", marks=())
+            self.describe(SpoolState.DONE, msgspec.structs.replace(item.entry, metadata=nobody))
+            item.path.unlink(missing_ok=True)
+        elif (item.entry.acknowledged_at or now) < now - timedelta(days=TOMBSTONE_DAYS):
+            item.path.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+
+    # Looking
+
+    def items(self, states: Iterable[SpoolState] = tuple(SpoolState)) -> list[Item]:
+        """Every recording in `states`, oldest first; those whose description cannot be read are left out."""
+        found = [item for state in states for item in self._in(state)]
+        return sorted(found, key=lambda item: (item.call_id, item.part))
+
+    def find(self, call_id: str) -> list[Item]:
+        """The parts of the call whose id begins like this.
+
+        raises UsageError: there is none, or more than one such call.
+        """
+        found = [item for item in self.items() if item.call_id.startswith(call_id.lower())]
+        calls = {item.call_id for item in found}
+        if not call_id or not found:
+            raise UsageError(
+                _("no call {call_id} in the queue").format(call_id=call_id),
+                fix=_("`wa queue list` shows all"),
+            )
+        if len(calls) > 1:
+            raise UsageError(
+                _("{call_id} is the beginning of {count} calls").format(call_id=call_id, count=len(calls)),
+                fix=_("give more of it"),
+            )
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How many parts are in each state."""
+        return {str(state): len(self._names(state)) for state in SpoolState}
+
+    def call_ids(self) -> set[str]:
+        """Every call that is known here."""
+        return {name.partition(".")[0] for state in SpoolState for name in self._names(state)}
+
+    def changed(self) -> tuple[int, ...]:
+        """A value that differs when something that waits was added, moved or described anew."""
+        return tuple((self.root / state).stat().st_mtime_ns for state in WAITING)
+
+    def path(self, state: SpoolState, call_id: str, part: int) -> Path:
+        return self.root / state / f"{call_id}.{part}{RECORDING}"
+
+    def entry(self, description: Path) -> Entry | None:
+        """What a description says; None when it is not there or not whole."""
+        try:
+            document = msgspec.json.decode(description.read_bytes(), type=_Sealed)
+            body = bytes(document.entry)
+            if document.version != VERSION or document.sha256 != hashlib.sha256(body).hexdigest():
+                return None
+            entry = msgspec.json.decode(body, type=Entry)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        name = f"{entry.metadata.call_id}.{entry.metadata.part}{DESCRIPTION}"
+        return entry if name == description.name else None
+
+    def _in(self, state: SpoolState) -> Iterator[Item]:
+        for name in self._names(state):
+            description = self.root / state / (name + DESCRIPTION)
+            if entry := self.entry(description):
+                path = description.with_suffix(RECORDING)
+                size = _size(path)
+                # A description without its recording is half a move, except of what was deleted when done.
+                if size is not None or state is SpoolState.DONE:
+                    yield Item(state, entry, path, size or 0)
+
+    def _names(self, state: SpoolState) -> list[str]:
+        """`<call_id>.<part>` of each description; read again only when the folder has changed."""
+        folder = self.root / state
+        stamp = folder.stat().st_mtime_ns
+        if state not in self._counted or self._counted[state][0] != stamp:
+            names = [path.stem for path in folder.glob(f"*{DESCRIPTION}") if NAME.fullmatch(path.name)]
+            # A folder that has just changed may change again within the same tick of its clock.
+            settled = time.time_ns() - stamp > CLOCK_TICK_NS
+            self._counted[state] = (stamp if settled else 0, sorted(names))
+        return self._counted[state][1]
+
+    def _move(self, target: SpoolState, entry: Entry) -> Item:
+        """Describe the recording in `target`, and bring it there from wherever it is.
+
+        raises WhisperError: it is in no folder, and not done.
+        """
+        call_id, part = entry.metadata.call_id, entry.metadata.part
+        there = self.path(target, call_id, part)
+        places = [self.path(state, call_id, part) for state in SpoolState]
+        self.describe(target, entry)
+        here = next((place for place in places if place.exists()), None)
+        if here is None and target is SpoolState.DONE:
+            return Item(target, entry, there, 0)  # what the server has may be gone here
+        if here is None:
+            there.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+            raise WhisperError(
+                _("the recording of call {call_id} has disappeared").format(call_id=call_id),
+                why=_("somebody or something deleted it from {folder}").format(folder=self.root),
+            )
+        if here != there:
+            files.replace(here, there)
+            here.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+        return Item(target, entry, there, there.stat().st_size)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

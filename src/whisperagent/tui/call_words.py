@@ -1,0 +1,54 @@
+"""One call in words: its headline, what matters about it now, its transcript as text."""
+
+from datetime import datetime
+
+from whisperagent import wire
+from whisperagent.i18n import _
+from whisperagent.tui import words
+from whisperagent.wire import CallState
+
+
+def facts(summary: wire.CallSummary, now: datetime) -> str:
+    """When, how long, with whom, whose, in which language."""
+    found = (
+        words.when(summary.started_at, now),
+        words.clock(summary.duration_s),
+        words.clean(summary.remote_party) or _("unknown caller"),
+        _("ext. {extension}").format(extension=words.clean(summary.extension)),
+        words.clean(summary.language),
+    )
+    return " · ".join(fact for fact in found if fact)
+
+
+def notice(call: wire.Call, extension: str) -> str:
+    """What whoever opens this call must know first; nothing when it can simply be reviewed.
+
+    extension: the reader's own.
+    """
+    summary = call.summary
+    if summary.claimed_by and summary.claimed_by != extension:
+        return _("Being reviewed by {extension}.").format(extension=words.clean(summary.claimed_by))
+    if summary.state in (CallState.RECEIVED, CallState.TRANSCRIBING):
+        return _("It is being transcribed; the words show here by themselves.")
+    if call.ticket is not None and call.ticket.error:
+        return _("No ticket yet: {why}").format(why=words.clean(call.ticket.error))
+    if summary.state is CallState.APPROVED:
+        return _("Approved; the ticket is on its way.") if call.ticket else _("Approved; it makes no ticket.")
+    return words.clean(summary.error)
+
+
+def reviewable(call: wire.Call) -> bool:
+    return call.summary.state is CallState.TRANSCRIBED
+
+
+def transcript(call: wire.Call) -> str:
+    """`00:12 caller: …`, a line for each segment."""
+    segments = call.transcript.segments if call.transcript else ()
+    return "\n".join(
+        f"{words.clock(segment.start_s)} {words.speaker(segment.speaker)}: {words.clean(segment.text)}"
+        for segment in segments
+    )
+
+
+def ticket_number(call: wire.Call) -> str:
+    return words.clean((call.ticket.id if call.ticket else "") or call.summary.ticket_id)

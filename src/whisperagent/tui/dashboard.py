@@ -1,0 +1,177 @@
+"""What happens on this PC now: the call that is recorded, what waits, and where the last calls are."""
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.content import Content
+from textual.widgets import Static
+
+from whisperagent.errors import WhisperError
+from whisperagent.i18n import _, deferred
+from whisperagent.tui import words
+from whisperagent.tui.base import QUIT, Page
+from whisperagent.tui.journey import Journey, journeys
+from whisperagent.tui.meters import CurrentCallPanel
+from whisperagent.tui.rows import Column, Row, Rows
+from whisperagent.tui.session import Changes, Session
+from whisperagent.wire import CallSummary, SpoolState
+
+ASKED = 50
+"""How many calls of the server are matched with the spool's."""
+
+
+class Dashboard(Page):
+    """Live call statistics. Data comes from the agent's files each second, and from the server's events."""
+
+    BINDINGS = [
+        Binding("c", "app.calls", deferred("Calls"), id="calls", tooltip=deferred("Calls to review")),
+        Binding(
+            "enter", "open", deferred("Open"), id="open", tooltip=deferred("Review the call under the cursor")
+        ),
+        Binding(
+            "r", "refresh", deferred("Refresh"), id="refresh", tooltip=deferred("Ask the server again, now")
+        ),
+        QUIT,
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._summaries: dict[str, CallSummary] = {}
+
+    def body(self) -> ComposeResult:
+        yield CurrentCallPanel()
+        yield Static(markup=False, id="spool")
+        yield Static(markup=False, id="server")
+        yield Rows(
+            (
+                Column(_("State"), 18),
+                Column(_("Time"), 11),
+                Column(_("Length"), 7),
+                Column(_("Other party"), 20),
+                Column(""),
+            ),
+            id="recent",
+        )
+        yield Static(markup=False, id="empty")
+
+    def help_text(self) -> str:
+        return _(
+            "What the agent does on this PC, what still waits for the server, and where each call is on its "
+            "way to a ticket. Nothing that waits is lost when the server is away or this PC is switched off."
+        )
+
+    def on_mount(self) -> None:
+        self.query_one("#spool").border_title = _("On this PC")
+        self.query_one("#server").border_title = _("Server")
+        self.query_one("#recent").border_title = _("Last calls of this PC")
+        self.session.changes.subscribe(self, self._changed)
+        self.query_one(Rows).lines.focus()
+        self.action_refresh()
+
+    def pulse(self) -> None:
+        super().pulse()
+        pc = self.session.pc
+        self.query_one(CurrentCallPanel).pc = pc
+        self.query_one("#spool", Static).update(self._spool())
+        self.query_one("#server", Static).update(self._server())
+        self._show_recent()
+
+    @work(exclusive=True, group="dashboard")
+    async def action_refresh(self) -> None:
+        """Ask the server for the last calls of this extension."""
+        try:
+            page = await self.session.client.calls(limit=ASKED)
+        except WhisperError as problem:
+            self.session.lost(problem)
+            return
+        ours = [call for call in page.items if call.extension == self.session.extension]
+        self._summaries = {call.call_id: call for call in ours}
+        self._show_recent()
+
+    def action_open(self) -> None:
+        self._open(self.query_one(Rows).key)
+
+    @on(Rows.Chosen)
+    def _chosen(self, event: Rows.Chosen) -> None:
+        self._open(event.key)
+
+    def _open(self, call_id: str) -> None:
+        found = {journey.call_id: journey for journey in self._journeys()}.get(call_id)
+        if found is None:
+            return
+        if found.on_server:
+            self.post_message(self.OpenCall(call_id))
+        else:
+            self.notify(_("It can be read when the server has it and has transcribed it."), markup=False)
+
+    def _changed(self, _changes: Changes) -> None:
+        self.action_refresh()
+
+    def _journeys(self) -> list[Journey]:
+        session = self.session
+        return journeys(session.pc.items, self._summaries, session.progress, session.now())
+
+    def _show_recent(self) -> None:
+        found = self._journeys()
+        now = self.session.now()
+        self.query_one(Rows).rows = tuple(
+            _row(journey, words.when(journey.started_at, now)) for journey in found
+        )
+        self.query_one(Rows).display = bool(found)
+        empty = self.query_one("#empty", Static)
+        empty.display = not found
+        empty.update(_("No calls yet. The first one shows here as soon as the softphone is in a call."))
+
+    def _spool(self) -> Content:
+        pc = self.session.pc
+        if pc.problem:
+            return Content.styled(
+                _("The queue cannot be read: {why}").format(why=words.clean(pc.problem)), "$text-error"
+            )
+        parts: list[Content] = []
+        for state in SpoolState:
+            count, word = pc.counts.get(state, 0), words.spool_state(state)
+            parts.append(
+                Content.styled(f"{word.glyph} {count} {word.text}", word.style if count else "$text-muted")
+            )
+        today = pc.status.calls_today if pc.status else 0
+        return Content("\n").join(
+            [Content("   ").join(parts), Content(_("Calls today: {count}").format(count=today))]
+        )
+
+    def _server(self) -> Content:
+        link, status = self.session.link, self.session.pc.status
+        if link.error is not None:
+            return Content.styled(words.problem(link.error), "$text-warning")
+        lines = [
+            {
+                "connecting": _("Asking the server…"),
+                "connected": _("Connected: changes show at once."),
+                "offline": _("No answer. Recordings wait here; r asks again."),
+                "refused": _("The server refuses us."),
+            }[link.state]
+        ]
+        if status and status.server_seen_at:
+            lines.append(
+                _("The agent reached it at {time}").format(
+                    time=words.when(status.server_seen_at, self.session.now())
+                )
+            )
+        if status and status.error:
+            return Content("\n").join(
+                [*map(Content, lines), Content.styled(words.clean(status.error), "$text-error")]
+            )
+        return Content("\n".join(lines))
+
+
+def _row(journey: Journey, time: str) -> Row:
+    return Row(
+        journey.call_id,
+        (
+            Content.styled(str(journey.state), journey.state.style),
+            Content(time),
+            Content(words.clock(journey.duration_s)),
+            Content(words.clean(journey.remote_party) or "–"),
+            Content.styled(words.clean(journey.note), "$text-muted"),
+        ),
+    )

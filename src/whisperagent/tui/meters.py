@@ -1,0 +1,72 @@
+"""The call that is being recorded: the red word and clock, and how loud each side is."""
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from whisperagent.i18n import _
+from whisperagent.tui import words
+from whisperagent.tui.observed import Pc
+from whisperagent.wire import SIDES, CurrentCall
+
+QUIETEST_DBFS = -60.0
+LOUD_DBFS = -6.0
+SILENT_S = 10.0
+"""A side that has been silent for so long is worth a warning."""
+
+
+class CurrentCallPanel(Static):
+    """pc: what was last seen of the agent."""
+
+    pc: reactive[Pc] = reactive(Pc())
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, id="current")
+
+    def on_mount(self) -> None:
+        self.border_title = _("Current call")
+
+    def watch_pc(self, pc: Pc) -> None:
+        self.set_class(pc.recording, "-recording")
+        self.refresh(layout=True)
+
+    def render(self) -> Content:
+        status = self.pc.status
+        if status is None or not self.pc.alive:
+            return Content(
+                _("No agent runs on this PC, so calls are not recorded. `wa agent run` starts it.")
+            )
+        if status.call is None:
+            return Content(_("No call. When the softphone is in a call, recording begins by itself."))
+        call = status.call
+        bar = max(10, self.size.width - 44)
+        return Content("\n").join([self._headline(call), *(_side(call, side, bar) for side in SIDES)])
+
+    def _headline(self, call: CurrentCall) -> Content:
+        state = {
+            "tentative": _("perhaps a call"),
+            "held": _("on hold"),
+            "ending": _("ending"),
+        }.get(call.state, "")
+        party = words.clean(call.remote_party) or _("unknown caller")
+        part = _("part {number}").format(number=call.part) if call.part > 1 else ""
+        rest = " · ".join(text for text in (party, state, part) if text)
+        return Content.assemble(
+            ("● REC ", "bold $text-error"), (words.clock(call.recorded_s), "bold"), f"   {rest}"
+        )
+
+
+def _side(call: CurrentCall, side: str, width: int) -> Content:
+    level = call.levels.get(side, QUIETEST_DBFS)
+    full = round(width * min(1.0, max(0.0, 1 - level / QUIETEST_DBFS)))
+    style = "$text-warning" if level > LOUD_DBFS else "$text-success"
+    number = f"{level:4.0f} dB" if level > QUIETEST_DBFS else _("silent")
+    silent_s = call.silent_s.get(side, 0.0)
+    warning = _("⚠ silent for {seconds} s").format(seconds=int(silent_s)) if silent_s >= SILENT_S else ""
+    return Content.assemble(
+        f"{words.speaker(side):<11}",
+        ("█" * full, style),
+        ("░" * (width - full), "$text-disabled"),
+        f" {number:<8}",
+        (warning, "bold $text-warning"),
+    )

@@ -1,0 +1,296 @@
+"""The watch: what the softphone shows becomes a recording.
+
+Ties hosts/ (signals and sound), detect.py (what they mean) and record.py (where it goes) together, in one
+loop on the host's clock. It knows nothing of a server: whether one answers changes nothing here.
+
+A recording that an earlier run left open is taken up again as the next part of the same call, if that call
+is still up; until this is known it is not sent.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from whisperagent import __version__, detect, recovery, wire
+from whisperagent.detect import Phase
+from whisperagent.errors import HostUnavailable, NoRoom, WhisperError
+from whisperagent.hosts import Host, Source
+from whisperagent.keys import Keys
+from whisperagent.record import Recorder
+from whisperagent.settings import Settings
+from whisperagent.spool import Item, Spool
+
+LISTEN_S = 0.1
+"""How often sound is fetched while recording."""
+RINGING_S = 0.05
+"""How often signals are looked at while it rings: the answer must not come between two looks."""
+RESTART_S = 60.0
+"""Real seconds that starting the agent again may take, for the call to be the same one."""
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[..., None]
+"""tell(event, call_id, **details)"""
+
+
+class CallWatch:
+    """Detects and records on `host`.
+
+    tell: called as `tell("recording", call_id, …)`: detected, dropped, recording, held, resumed, sealed,
+    queued, short, unrecorded. problem: why the last call was not recorded. notes: what recovery found.
+    ended: how many calls have ended.
+    """
+
+    def __init__(self, host: Host, spool: Spool, keys: Keys, settings: Settings, tell: Tell) -> None:
+        self.state = detect.State()
+        self.problem: WhisperError | None = None
+        self.notes: list[str] = []
+        self.ended = 0
+        self._host = host
+        self._spool = spool
+        self._keys = keys
+        self._settings = settings
+        self._tell = tell
+        self._recorder: Recorder | None = None
+        self._source: Source | None = None
+        self._interrupted: Item | None = None
+        self._decide_by = 0.0
+        self._continues = False
+        self._next_look = 0.0
+        self._ringing = False
+
+    async def run(self) -> None:
+        """Until cancelled; a call that is up then is closed as incomplete and queued."""
+        self._take_over()
+        try:
+            while True:
+                self._look()
+                self._listen()
+                await self._host.sleep(self._pause_s())
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+        except BaseException:
+            self._abandon()
+            raise
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being recorded, and nothing cut off waits for a decision."""
+        return self._recorder is None and self._interrupted is None and self.state.phase is Phase.IDLE
+
+    def current(self) -> wire.CurrentCall | None:
+        """The call that is being recorded now."""
+        if (recorder := self._recorder) is None:
+            return None
+        return wire.CurrentCall(
+            call_id=recorder.metadata.call_id,
+            started_at=recorder.metadata.started_at,
+            state=str(self.state.phase),
+            recorded_s=round(recorder.recorded_s, 1),
+            part=recorder.metadata.part,
+            remote_party=recorder.metadata.remote_party,
+            levels=dict(recorder.levels),
+            silent_s=recorder.silent_s(),
+        )
+
+    # The loop
+
+    def _pause_s(self) -> float:
+        poll_s = self._settings.detection.poll_s
+        if self._recorder is not None:
+            return min(poll_s, LISTEN_S)
+        return min(poll_s, RINGING_S) if self._ringing else poll_s
+
+    def _look(self) -> None:
+        now = self._host.clock()
+        if now < self._next_look and not self._ringing:
+            return
+        self._next_look = now + self._settings.detection.poll_s
+        signals = self._host.signals()
+        self._ringing = signals.render and not signals.capture and self._recorder is None
+        self.state, events = detect.step(self.state, signals, now, self._settings.detection)
+        for event in events:
+            self._on(event)
+        if self._recorder is not None:
+            self._recorder.quiet(self.state.quiet_since)
+        if self._interrupted is not None and not self._continues and now > self._decide_by:
+            self._conclude_interrupted(last=True)
+
+    def _on(self, event: detect.Event) -> None:
+        if isinstance(event, detect.CallSuspected):
+            self._begin()
+        recorder = self._recorder
+        if recorder is None:
+            return
+        match event:
+            case detect.CallConfirmed():
+                recorder.confirm()
+                self.problem = None
+                if self._continues:
+                    self._conclude_interrupted(last=False)
+                self._tell(
+                    "recording", recorder.metadata.call_id, remote_party=recorder.metadata.remote_party
+                )
+            case detect.PartyNamed():
+                recorder.name(event.remote_party, event.at)
+            case detect.CallHeld():
+                recorder.mark("held", event.at)
+                self._tell("held", recorder.metadata.call_id)
+            case detect.CallResumed():
+                recorder.mark("resumed", event.at)
+                self._tell("resumed", recorder.metadata.call_id)
+            case detect.CallDropped():
+                recorder.drop()
+                self._let_go()
+                self._tell("dropped", recorder.metadata.call_id)
+            case detect.CallEnded():
+                self._let_go()
+                self._end(recorder)
+
+    def _listen(self) -> None:
+        recorder, source = self._recorder, self._source
+        if recorder is None or source is None:
+            return
+        now = self._host.clock()
+        while block := source.read():
+            recorder.feed(block)
+        for item in recorder.advance(now):
+            self._tell("queued", item.call_id, part=item.part)
+        if recorder.recorded_s >= self._settings.recording.max_s:
+            self._cut(recorder)
+
+    # A recording
+
+    def _begin(self) -> None:
+        try:
+            source = self._host.open()
+            try:
+                self._recorder = self._recorder_from(source.began, self._first_metadata(source.began))
+            except (OSError, WhisperError):
+                source.close()
+                raise
+        except (NoRoom, HostUnavailable) as problem:
+            log.error("%s: %s", problem.what, problem.why)
+            self.problem = problem
+            self._continues = False
+            self._tell("unrecorded", "", reason=problem.what)
+            return
+        self._source = source
+        if self._continues:
+            self._recorder.mark("restarted", source.began)
+        self._tell("detected", self._recorder.metadata.call_id, part=self._recorder.metadata.part)
+
+    def _recorder_from(self, began: float, metadata: wire.CallMetadata) -> Recorder:
+        return Recorder(self._spool, self._keys, self._settings.recording, began, metadata)
+
+    def _first_metadata(self, began: float) -> wire.CallMetadata:
+        """Of a new call, or of the next part of the one that was cut off."""
+        party = self.state.remote_party
+        before = self._interrupted.entry.metadata if self._interrupted is not None else None
+        known = before.remote_party if before is not None else ""
+        self._continues = before is not None and not (party and known and party != known)
+        if before is None or not self._continues:
+            return self._new_metadata(began)
+        return msgspec.structs.replace(
+            before,
+            part=before.part + 1,
+            started_at=self._host.utc(began),
+            duration_s=0.0,
+            marks=(),
+            last=True,
+            complete=True,
+        )
+
+    def _new_metadata(self, began: float) -> wire.CallMetadata:
+        agent, recording = self._settings.agent, self._settings.recording
+        return wire.CallMetadata(
+            call_id=wire.new_call_id(),
+            extension=agent.extension,
+            agent_name=agent.name,
+            started_at=self._host.utc(began),
+            layout=recording.layout,
+            capture=self._host.capture,
+            agent_version=__version__,
+        )
+
+    def _end(self, recorder: Recorder, *, complete: bool = True) -> None:
+        item = recorder.close(complete=complete)
+        self.ended += 1
+        if item is None:
+            self._tell("short", recorder.metadata.call_id)
+            return
+        self._tell("sealed", item.call_id, part=item.part, duration_s=item.duration_s, size=item.size)
+        self._tell("queued", item.call_id, part=item.part)
+
+    def _cut(self, recorder: Recorder) -> None:
+        """A call of `max_s`, perhaps one that never ended: close it, and go on as another one."""
+        recorder.mark("limit", self._host.clock())
+        self._end(recorder)
+        party = recorder.metadata.remote_party
+        metadata = msgspec.structs.replace(self._new_metadata(recorder.ends_at), remote_party=party)
+        self._recorder = self._recorder_from(recorder.ends_at, metadata)
+        self._recorder.confirm()
+        self._tell("recording", metadata.call_id, remote_party=party)
+
+    def _let_go(self) -> None:
+        if self._source is not None:
+            self._source.close()
+        self._recorder = self._source = None
+        self._continues = False
+
+    def _leave(self) -> None:
+        """The agent stops while a call goes on."""
+        try:
+            self._listen()
+            recorder, continues = self._recorder, self._continues
+            self._let_go()
+            if recorder is None:
+                return
+            if not recorder.confirmed:
+                recorder.drop()
+                return
+            recorder.mark("agent stopped", self._host.clock())
+            if continues:
+                self._conclude_interrupted(last=False)
+            self._end(recorder, complete=False)
+        except (OSError, WhisperError) as problem:
+            # The next start finds it as a crash would leave it.
+            log.error("the recording could not be closed: %s", problem)
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Something broke: what lies on the disk is taken over by the next run."""
+        recorder = self._recorder
+        self._let_go()
+        if recorder is not None:
+            recorder.abandon()
+        self.state = detect.State()
+
+    # What an earlier run left
+
+    def _take_over(self) -> None:
+        """Bring the spool into order; the newest recording that was cut off just now may go on."""
+        self._interrupted = None
+        found = recovery.recover(self._spool, self._new_metadata(self._host.clock()))
+        self.notes = found.notes
+        for note in found.notes:
+            log.warning("%s", note)
+        limit = time.time() - self._settings.detection.resume_s - RESTART_S
+        for item in sorted(found.interrupted, key=lambda item: item.call_id):
+            self._conclude_interrupted(last=True)
+            self._interrupted = item
+            if item.path.stat().st_mtime < limit:
+                self._conclude_interrupted(last=True)
+        self._decide_by = self._host.clock() + self._settings.detection.resume_s
+
+    def _conclude_interrupted(self, *, last: bool) -> None:
+        item, self._interrupted = self._interrupted, None
+        self._continues = False
+        if item is None:
+            return
+        if queued := recovery.conclude(self._spool, item, last=last):
+            self._tell("queued", queued.call_id, part=queued.part, complete=False)

@@ -1,0 +1,142 @@
+"""The queue of jobs: our port to litestar-queues, small enough that another engine can take its place.
+
+A job says only "look at this call": what is to be done stands in the calls table, so a job may run twice or be
+lost. It is enqueued in the transaction that makes it necessary; the sweeper (sweep.py) enqueues what was lost;
+a job whose worker died is run again, by its process id at once on this machine, by its heartbeat anywhere.
+"""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import psutil
+from litestar_queues.backends.advanced_alchemy.models import QueueTaskModel
+from litestar_queues.backends.advanced_alchemy.service import QueueTaskService
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+TRANSCRIBE = "transcribe"
+TICKET = "ticket"
+LIVE = ("pending", "scheduled", "running")
+
+HEARTBEAT_S = 2.0
+STALE_S = 8.0
+"""A worker on another machine that is silent for so long is dead."""
+
+NO_LIMIT = 1_000_000
+"""The engine may re-run a dead worker's job as often as it likes; transcripts.ATTEMPTS_MAX counts for the call."""
+
+KEEP = timedelta(days=7)
+
+_Service: type[QueueTaskService] = QueueTaskService.for_model(QueueTaskModel)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """jobs: waiting. oldest_s: how long the first of them has waited."""
+
+    jobs: int
+    oldest_s: float
+
+
+async def enqueue_transcription(session: AsyncSession, call_id: str) -> None:
+    """Have the call transcribed, once this transaction is committed. A call has one live job at most."""
+    await _enqueue(session, TRANSCRIBE, call_id)
+
+
+async def enqueue_ticket(session: AsyncSession, call_id: str) -> None:
+    """Have the ticket of the call delivered, once this transaction is committed."""
+    await _enqueue(session, TICKET, call_id)
+
+
+async def _enqueue(session: AsyncSession, job: str, call_id: str) -> None:
+    await _Service(session=session).enqueue(
+        job,
+        args=(),
+        kwargs={"call_id": call_id},
+        queue=job,
+        priority=0,
+        max_retries=NO_LIMIT,
+        scheduled_at=None,
+        key=_key(job, call_id),
+        execution_backend="local",
+        execution_profile=None,
+        metadata={},
+    )
+
+
+async def without_job(session: AsyncSession, job: str, call_ids: Sequence[str]) -> Sequence[str]:
+    """Those of the calls for which no such job waits or runs."""
+    here = (QueueTaskModel.queue == job) & QueueTaskModel.status.in_(LIVE)
+    live = set(await session.scalars(select(QueueTaskModel.task_key).where(here)))
+    return [call_id for call_id in call_ids if _key(job, call_id) not in live]
+
+
+async def position(session: AsyncSession, call_id: str) -> int:
+    """The place of the call among those that wait for transcription, from 1; 0 when it does not wait."""
+    waiting = QueueTaskModel.status.in_(("pending", "scheduled")) & (QueueTaskModel.queue == TRANSCRIBE)
+    ours = await session.scalar(
+        select(QueueTaskModel).where(waiting, QueueTaskModel.task_key == _key(TRANSCRIBE, call_id))
+    )
+    if ours is None:
+        return 0
+    before = select(func.count()).where(waiting, QueueTaskModel.queued_at < ours.queued_at)
+    return 1 + (await session.scalar(before) or 0)
+
+
+async def waiting(session: AsyncSession, job: str) -> Queue:
+    here = QueueTaskModel.status.in_(("pending", "scheduled")) & (QueueTaskModel.queue == job)
+    row = (await session.execute(select(func.count(), func.min(QueueTaskModel.queued_at)).where(here))).one()
+    count, oldest = row
+    if oldest is None:
+        return Queue(0, 0.0)
+    age = datetime.now(UTC) - (oldest if oldest.tzinfo else oldest.replace(tzinfo=UTC))
+    return Queue(count, max(0.0, age.total_seconds()))
+
+
+async def recover(session: AsyncSession) -> int:
+    """Give the jobs of dead workers to the others; returns how many."""
+    held = await session.scalars(
+        select(QueueTaskModel.worker_id).where(QueueTaskModel.status == "running").distinct()
+    )
+    dead = [worker for worker in held if worker and _is_dead(worker)]
+    if dead:
+        theirs = QueueTaskModel.worker_id.in_(dead) & (QueueTaskModel.status == "running")
+        # The engine takes a missing heartbeat for a dead worker's.
+        await session.execute(update(QueueTaskModel).where(theirs).values(heartbeat_at=None))
+    result = await _Service(session=session).requeue_stale_running(stale_after=timedelta(seconds=STALE_S))
+    return result.requeued
+
+
+async def prune(session: AsyncSession) -> None:
+    """Forget jobs that are long over."""
+    over = QueueTaskModel.status.not_in(LIVE) & (QueueTaskModel.completed_at < datetime.now(UTC) - KEEP)
+    await session.execute(delete(QueueTaskModel).where(over))
+
+
+@cache
+def worker_id() -> str:
+    """This process among all workers: machine, process, and its birth, since process ids are used again."""
+    return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def _is_dead(worker: str) -> bool:
+    """Certainly dead: it was on this machine, and is no longer."""
+    node, _colon, rest = worker.rpartition(":")[0].rpartition(":")
+    if node != platform.node() or not rest.isdigit():
+        return False
+    try:
+        process = psutil.Process(int(rest))
+        born = process.create_time()
+        return process.status() == psutil.STATUS_ZOMBIE or abs(born - float(worker.rpartition(":")[2])) > 1.0
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _key(job: str, call_id: str) -> str:
+    return f"{job}:{call_id}"

@@ -1,0 +1,109 @@
+"""SQLite, opened once per process: `reading` and `writing` are the only doors to it.
+
+Rules, each with its reason:
+* One connection in a process. Two of them deadlock under load: the garbage collector of one waits for the
+  other's commit. So never open a transaction inside another; it would wait for itself.
+* WAL, so that the server reads while the worker writes.
+* synchronous=FULL. In WAL mode NORMAL may lose the newest commits at a power cut, and two promises hang on
+  them: a 2xx means kept, and a ticket's SENDING is on the disk before the request leaves. The price is one
+  fsync a commit, a handful for each call.
+* A writing transaction takes the lock at its beginning (BEGIN IMMEDIATE): a transaction that reads first and
+  writes later is refused by SQLite when another process wrote in between, whatever the busy timeout.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from advanced_alchemy.config import AsyncSessionConfig, EngineConfig, SQLAlchemyAsyncConfig
+from sqlalchemy import URL, create_engine, event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from whisperagent.errors import ConfigError
+from whisperagent.i18n import _
+from whisperagent.settings import Paths, Settings
+
+BUSY_MS = 15_000
+"""How long a writer waits for another process's commit."""
+
+
+def location(settings: Settings, paths: Paths) -> Path:
+    """Where the database lies. raises ConfigError: `serve.database` asks for another kind of database."""
+    given = settings.serve.database
+    if "://" in given:
+        raise ConfigError(
+            _("`serve.database` is not a file"),
+            why=_("this version keeps its calls in SQLite only"),
+            fix=_("give the path of a file, or leave it empty"),
+        )
+    return Path(given).expanduser().absolute() if given else paths.server / "calls.db"
+
+
+class Database:
+    """path: the file; `migrate` must have made it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = SQLAlchemyAsyncConfig(
+            connection_string=URL.create("sqlite+aiosqlite", database=str(path)).render_as_string(),
+            engine_config=EngineConfig(pool_size=1, max_overflow=0, pool_timeout=60),
+            session_config=AsyncSessionConfig(expire_on_commit=False),
+        )
+        self._engine = self.config.get_engine()
+        event.listen(self._engine.sync_engine, "connect", _set_up)
+        self._session = self.config.create_session_maker()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that sees one moment of the database."""
+        async with self._session() as session:
+            await session.execute(text("BEGIN"))
+            yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that is durable when the block ends, and undone when it raises."""
+        async with self._session() as session, session.begin():
+            await session.execute(text("BEGIN IMMEDIATE"))
+            yield session
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def migrate(path: Path) -> None:
+    """Make the database, or bring it to this version's tables. Blocks; call it before anything is open.
+
+    raises ConfigError: the file cannot be used.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    scripts = Config()
+    scripts.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+    event.listen(engine, "connect", _set_up)
+    try:
+        with engine.begin() as connection:
+            scripts.attributes["connection"] = connection
+            command.upgrade(scripts, "head")
+        path.chmod(0o600)
+    except Exception as problem:
+        raise ConfigError(
+            _("cannot use the database {path}").format(path=path),
+            why=str(getattr(problem, "orig", problem)),
+            fix=_("see that it is a file of this program and of no newer version, and that its folder can be written"),
+        ) from problem
+    finally:
+        engine.dispose()
+
+
+def _set_up(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()

@@ -1,0 +1,190 @@
+"""The daemon as a whole: one at a time, its status, its end, and what breaks on the way."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from tests.agent.fake_server import FakeServer
+from tests.agent.fakes import READY, TALKING, Script, ScriptedHost, play, until
+from tests.agent.processes import AgentProcess
+from whisperagent import wire
+from whisperagent.agent import Agent, Moment
+from whisperagent.errors import AlreadyRunning, ConfigError, NotAuthenticated, WhisperError
+from whisperagent.hosts.simulated import SimulatedHost
+from whisperagent.privacy import masked
+from whisperagent.settings import Loaded
+from whisperagent.spool import Spool
+
+Load = Callable[..., Loaded]
+CALL: Script = [(2, READY), (10, TALKING), (10, READY)]
+
+
+def follow(loaded: Loaded, script: Script, **options: Any) -> tuple[Agent, list[str]]:
+    """An agent through a script; gives it and the events it reported."""
+    events: list[str] = []
+
+    async def run() -> Agent:
+        host = ScriptedHost(script)
+        agent = Agent(loaded, host, report=lambda moment: events.append(moment.event), **options)
+        await play(agent.run, host)
+        return agent
+
+    return asyncio.run(run()), events
+
+
+def test_a_simulated_call_ends_on_the_server_and_the_agent_ends_by_itself(
+    loaded: Load, server: FakeServer, call: Path
+) -> None:
+    server.start()
+    settings = loaded()
+    events: list[str] = []
+    host = SimulatedHost(call, 20.0, settings.paths.home)
+    report = lambda moment: events.append(moment.event)  # noqa: E731 - shorter than a function
+    asyncio.run(Agent(settings, host, once=True, report=report).run())
+    assert events == ["detected", "recording", "sealed", "queued", "uploaded"]
+    [(_recording, metadata)] = server.stored.values()
+    assert (metadata.extension, metadata.last, metadata.complete) == ("201", True, True)
+    assert metadata.remote_party == "+33 6 12 34 56 78"
+
+
+def test_without_an_extension_it_says_how_to_set_one(loaded: Load) -> None:
+    with pytest.raises(ConfigError) as error:
+        Agent(loaded({"agent.extension": ""}), ScriptedHost([]))
+    assert "wa config set agent.extension" in error.value.fix
+
+
+def test_a_second_agent_is_refused_and_named_the_first(
+    environment: dict[str, str], loaded: Load, call: Path
+) -> None:
+    with AgentProcess(environment, call, 1.0) as first:
+        first.wait_for(lambda: bool(first.status()))
+        with pytest.raises(AlreadyRunning) as error:
+            follow(loaded(), CALL)
+        assert str(first.process.pid) in error.value.why
+
+
+def test_its_status_says_what_it_does(loaded: Load) -> None:
+    settings = loaded()
+    seen: list[wire.AgentStatus] = []
+
+    async def run() -> None:
+        host = ScriptedHost(CALL)
+        agent = Agent(settings, host, report=lambda _moment: seen.append(agent.status()))
+        await play(agent.run, host)
+
+    asyncio.run(run())
+    while_recording = seen[1]
+    assert while_recording.call is not None
+    assert (while_recording.extension, while_recording.call.state) == ("201", "call")
+    last = msgspec.json.decode(settings.paths.status.read_bytes(), type=wire.AgentStatus)
+    assert (last.state, last.queue["queued"], last.calls_today) == ("stopped", 1, 1)
+    assert "cannot reach" in last.server_error
+
+
+def test_a_signal_closes_and_queues_the_recording(
+    environment: dict[str, str], home: Path, call: Path
+) -> None:
+    with AgentProcess(environment, call, 2.0) as agent:
+        agent.wait_for(lambda: agent.recorded_s() > 2)
+        assert agent.stop() == 143
+        assert agent.events()[-2:] == ["sealed", "queued"]
+    [item] = Spool(home / "spool").waiting()
+    assert (item.entry.metadata.last, item.entry.metadata.complete) == (True, False)
+    assert json.loads((home / "agent.json").read_bytes())["state"] == "stopped"
+
+
+def test_it_tells_what_becomes_of_its_calls_and_goes_on_where_it_left_the_channel(loaded: Load) -> None:
+    """Another PC's call is none of ours, and nothing is told twice after a restart."""
+    settings = loaded()
+    agent, _events = follow(settings, CALL)
+    ours, theirs = agent.spool.items()[0].call_id, wire.new_call_id()
+    news = [(1, ours, "transcribing"), (2, theirs, "failed")]
+    asked: list[str] = []
+    told: list[tuple[str, str]] = []
+
+    async def review_channel(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        asked.append(socket.request.path)
+        for seq, call_id, state in news:
+            event = wire.Event(
+                seq=seq, kind="call.state", call_id=call_id, at=datetime.now(UTC), data={"state": state}
+            )
+            await socket.send(msgspec.json.encode(event).decode())
+        await socket.wait_closed()
+
+    async def run() -> None:
+        def report(moment: Moment) -> None:
+            told.append((moment.event, moment.call_id))
+
+        async with serve(review_channel, "127.0.0.1", int(settings.settings.server.url.rpartition(":")[2])):
+            agent = Agent(settings, ScriptedHost([(1, READY)]), report=report)
+            running = asyncio.create_task(agent.run())
+            before = len(asked)
+            await until(lambda: len(asked) > before and agent.status().server_connected)
+            agent.stop()
+            await running
+
+    for _start in range(2):
+        asyncio.run(run())
+    assert told == [("transcribing", ours)]
+    assert asked == ["/ws/review?last_seq=0", "/ws/review?last_seq=2"]
+
+
+def test_a_part_that_breaks_is_started_again_and_shown(loaded: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whisperagent.agent.RESTART_S", (0.0,))
+    real, failures = ScriptedHost.signals, [RuntimeError("the sound system crashed")]
+
+    def signals(host: ScriptedHost) -> Any:
+        if host.now > 8 and failures:
+            raise failures.pop()
+        return real(host)
+
+    monkeypatch.setattr(ScriptedHost, "signals", signals)
+    settings = loaded()
+    agent, _events = follow(settings, [(2, READY), (20, TALKING), (10, READY)])
+    first, second = agent.spool.items()
+    assert first.call_id == second.call_id
+    assert [(item.part, item.entry.metadata.last) for item in (first, second)] == [(1, False), (2, True)]
+    assert "the sound system crashed" in agent.status().error
+
+
+def test_once_it_ends_with_the_error_of_a_server_that_does_not_let_it_in(
+    loaded: Load, server: FakeServer, call: Path
+) -> None:
+    server.fail = lambda _metadata: (401, {"type": "about:blank", "title": "who are you", "status": 401})
+    server.start()
+    settings = loaded()
+    with pytest.raises(NotAuthenticated):
+        asyncio.run(Agent(settings, SimulatedHost(call, 40.0, settings.paths.home), once=True).run())
+    assert len(Spool(settings.paths.spool).waiting()) == 1
+
+
+def test_once_it_ends_with_the_words_of_a_server_that_refuses(
+    loaded: Load, server: FakeServer, call: Path
+) -> None:
+    server.fail = lambda _metadata: (422, {"type": "about:blank", "title": "too loud", "status": 422})
+    server.start()
+    settings = loaded()
+    with pytest.raises(WhisperError) as error:
+        asyncio.run(Agent(settings, SimulatedHost(call, 40.0, settings.paths.home), once=True).run())
+    assert error.value.why == "too loud"
+
+
+@pytest.mark.parametrize(
+    ("shown", "logged"),
+    [
+        ("+33 6 12 34 56 78", "+33•••••678"),
+        ("01.23.45.67.89", "012•••••789"),
+        ("Jean Martin", "Jean Martin"),
+        ("201", "201"),
+    ],
+)
+def test_a_number_is_masked_for_the_log(shown: str, logged: str) -> None:
+    assert masked(shown) == logged

@@ -1,0 +1,143 @@
+"""The folder is the state; nothing that is not acknowledged ever goes."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from whisperagent import sealed, wire
+from whisperagent.errors import UsageError, WhisperError
+from whisperagent.spool import Entry, Item, Spool
+from whisperagent.wire import CallMetadata, CallState, SpoolState, UploadAnswer
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def spool(home: Path) -> Spool:
+    return Spool(home / "spool")
+
+
+def queued(spool: Spool, *, call_id: str = "", part: int = 1) -> Item:
+    """A recording that waits."""
+    metadata = CallMetadata(
+        call_id=call_id or wire.new_call_id(), extension="201", started_at=NOW, part=part, remote_party="Ada"
+    )
+    file = spool.create(metadata)
+    sealed.Writer(file, [X25519PrivateKey.generate().public_key()], bytes(16)).finish()
+    file.close()
+    return spool.queue(Entry(metadata=metadata))
+
+
+def receipt(item: Item) -> UploadAnswer:
+    return UploadAnswer(
+        call_id=item.call_id,
+        part=item.part,
+        state=CallState.RECEIVED,
+        sha256="a" * 64,
+        size=item.size,
+        status_url="",
+    )
+
+
+def test_what_waits_is_given_oldest_first(spool: Spool) -> None:
+    first, second = "00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002"
+    queued(spool, call_id=second)
+    queued(spool, call_id=first, part=2)
+    queued(spool, call_id=first)
+    assert [(item.call_id, item.part) for item in spool.waiting()] == [(first, 1), (first, 2), (second, 1)]
+
+
+def test_a_recording_lies_in_one_folder_only(spool: Spool) -> None:
+    item = queued(spool)
+    spool.reject(item, "no")
+    assert [path.parent.name for path in spool.root.rglob("*.srec")] == ["rejected"]
+    assert [path.parent.name for path in spool.root.rglob("*.json")] == ["rejected"]
+
+
+def test_a_failure_is_written_down_with_the_next_try(spool: Spool) -> None:
+    later = NOW + timedelta(minutes=5)
+    spool.failed(queued(spool), "no answer", later)
+    item = spool.waiting()[0]
+    assert (item.attempts, item.error, item.next_attempt_at) == (1, "no answer", later)
+
+
+def test_a_description_that_was_altered_is_not_believed(spool: Spool) -> None:
+    item = queued(spool)
+    description = item.path.with_suffix(".json")
+    description.write_bytes(description.read_bytes().replace(b'"201"', b'"666"'))
+    assert spool.items() == []
+
+
+def test_retry_sends_rejected_and_overdue_recordings_again_at_once(spool: Spool) -> None:
+    spool.reject(queued(spool), "no")
+    late = queued(spool)
+    spool.expire(0, NOW + timedelta(days=1))
+    spool.failed(spool.find(late.call_id)[0], "no answer", NOW + timedelta(hours=1))
+    assert spool.retry(spool.items()) == 2
+    assert [(item.state, item.next_attempt_at) for item in spool.items()] == [(SpoolState.QUEUED, None)] * 2
+
+
+def test_retry_leaves_what_the_server_has(spool: Spool) -> None:
+    item = queued(spool)
+    spool.done(item, receipt(item))
+    assert spool.retry(spool.items()) == 0
+
+
+def test_an_acknowledged_recording_is_deleted_after_its_days_and_leaves_a_receipt(spool: Spool) -> None:
+    item = queued(spool)
+    spool.done(item, receipt(item))
+    spool.expire(7, datetime.now(UTC) + timedelta(days=6))
+    assert list(spool.root.rglob("*.srec"))
+    spool.expire(7, datetime.now(UTC) + timedelta(days=8))
+    assert not list(spool.root.rglob("*.srec"))
+    left = spool.items()[0]
+    assert left.entry.receipt == receipt(item)
+    assert left.remote_party == ""
+
+
+def test_a_receipt_goes_after_a_quarter_of_a_year(spool: Spool) -> None:
+    item = queued(spool)
+    spool.done(item, receipt(item))
+    for days in (8, 100):
+        spool.expire(7, datetime.now(UTC) + timedelta(days=days))
+    assert spool.items() == []
+
+
+def test_what_was_never_acknowledged_becomes_overdue_and_stays(spool: Spool) -> None:
+    item = queued(spool)
+    overdue = spool.expire(7, datetime.now(UTC) + timedelta(days=8))
+    assert [late.call_id for late in overdue] == [item.call_id]
+    spool.expire(7, datetime.now(UTC) + timedelta(days=4000))
+    assert [(left.state, left.size > 0) for left in spool.waiting()] == [(SpoolState.OVERDUE, True)]
+
+
+def test_a_call_is_found_by_the_beginning_of_its_id(spool: Spool) -> None:
+    item = queued(spool)
+    queued(spool, call_id="00000000-0000-7000-8000-000000000001")
+    assert spool.find(item.call_id[:8])[0].call_id == item.call_id
+
+
+def test_a_beginning_that_two_calls_share_is_an_error(spool: Spool) -> None:
+    for number in (1, 2):
+        queued(spool, call_id=f"00000000-0000-7000-8000-00000000000{number}")
+    with pytest.raises(UsageError, match="2 calls"):
+        spool.find("0000")
+    with pytest.raises(UsageError, match="no call"):
+        spool.find("ffff")
+
+
+def test_counts_follow_every_move_of_another_process_too(spool: Spool) -> None:
+    item = queued(spool)
+    other = Spool(spool.root)
+    assert other.counts()["queued"] == 1
+    spool.reject(item, "no")
+    assert (other.counts()["queued"], other.counts()["rejected"]) == (0, 1)
+
+
+def test_a_recording_that_somebody_deleted_is_told_and_not_forgotten_silently(spool: Spool) -> None:
+    item = queued(spool)
+    item.path.unlink()
+    with pytest.raises(WhisperError, match="disappeared"):
+        spool.failed(item, "no answer", NOW)

@@ -1,0 +1,156 @@
+"""What the softphone shows becomes recordings, from the first word to the last."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent.fakes import (
+    MIC_ONLY,
+    READY,
+    RINGING,
+    TALKING,
+    Script,
+    ScriptedHost,
+    local_key,
+    pcm,
+    play,
+    side,
+    sound,
+)
+from whisperagent.detect import Signals
+from whisperagent.keys import Keys
+from whisperagent.settings import Agent as Person
+from whisperagent.settings import Detection, Recording, Settings
+from whisperagent.spool import Item, Spool
+from whisperagent.watch import CallWatch
+from whisperagent.wire import SAMPLE_RATE
+
+SETTINGS = Settings(agent=Person(extension="201"), recording=Recording(free_mib=0))
+CALL: Script = [(2, READY), (1, RINGING), (10, TALKING), (20, READY)]
+
+
+@pytest.fixture
+def spool(home: Path) -> Spool:
+    return Spool(home / "spool")
+
+
+def watch(
+    home: Path, script: Script, settings: Settings = SETTINGS, *, side_missing: int | None = None
+) -> tuple[list[Item], list[str]]:
+    """Follow the script on a new agent's watch; gives what is in the spool and what was told."""
+    told: list[str] = []
+
+    def tell(event: str, _call_id: str, **_details: Any) -> None:
+        told.append(event)
+
+    async def run() -> None:
+        host = ScriptedHost(script, side_missing=side_missing)
+        spool = Spool(home / "spool")
+        await play(CallWatch(host, spool, Keys(home), settings, tell).run, host)
+
+    asyncio.run(run())
+    return Spool(home / "spool").items(), told
+
+
+def test_a_call_goes_from_detected_to_queued(home: Path) -> None:
+    [item], told = watch(home, CALL)
+    assert told == ["detected", "recording", "sealed", "queued"]
+    assert (item.state, item.remote_party) == ("queued", "+33 6 12 34 56 78")
+
+
+def test_the_recording_begins_with_the_first_stream_and_ends_with_the_last(home: Path) -> None:
+    [item], _told = watch(home, CALL)
+    agent = side(pcm(item.path, local_key(home)), 0)
+    assert agent.tobytes() in sound(0, 3 * SAMPLE_RATE - 800, 15 * SAMPLE_RATE)
+    assert agent[:2000].tobytes() in sound(0, 0, 4 * SAMPLE_RATE)
+    assert item.duration_s == pytest.approx(10.5, abs=0.2)
+
+
+def test_a_microphone_test_leaves_nothing(home: Path) -> None:
+    items, told = watch(home, [(1, READY), (8, MIC_ONLY), (5, READY)])
+    assert (items, told) == ([], ["detected", "dropped"])
+    assert not list((home / "spool").rglob("*.srec"))
+
+
+def test_a_call_that_comes_back_is_one_recording_with_a_mark(home: Path) -> None:
+    [item], told = watch(home, [(6, TALKING), (6, READY), (6, TALKING), (20, READY)])
+    assert told == ["detected", "recording", "resumed", "sealed", "queued"]
+    assert [mark.kind for mark in item.entry.metadata.marks] == ["resumed"]
+    assert item.duration_s == pytest.approx(18.5, abs=0.3)
+
+
+def test_an_agent_that_stops_in_mid_call_queues_what_it_has(home: Path) -> None:
+    [item], told = watch(home, [(2, READY), (8, TALKING)])
+    known = item.entry.metadata
+    assert told == ["detected", "recording", "sealed", "queued"]
+    assert (known.last, known.complete) == (True, False)
+    assert [mark.kind for mark in known.marks] == ["agent stopped"]
+
+
+def test_a_call_of_the_longest_allowed_length_goes_on_as_another(home: Path) -> None:
+    settings = Settings(agent=Person(extension="201"), recording=Recording(free_mib=0, max_s=60))
+    items, _told = watch(home, [(100, TALKING), (20, READY)], settings)
+    first, second = items
+    assert first.call_id != second.call_id
+    assert first.entry.metadata.marks[-1].kind == "limit"
+    key = local_key(home)
+    heard = pcm(first.path, key) + pcm(second.path, key)
+    assert side(heard, 0).tobytes() in sound(0, 0, 101 * SAMPLE_RATE)
+    assert first.duration_s + second.duration_s == pytest.approx(100.5, abs=0.3)
+
+
+def test_a_full_disk_loses_this_call_and_says_so(home: Path) -> None:
+    settings = Settings(agent=Person(extension="201"), recording=Recording(free_mib=1 << 40))
+
+    async def run() -> CallWatch:
+        host = ScriptedHost(CALL)
+        watch = CallWatch(host, Spool(home / "spool"), Keys(home), settings, lambda *_a, **_k: None)
+        await play(watch.run, host)
+        return watch
+
+    problem = asyncio.run(run()).problem
+    assert problem is not None
+    assert "disk" in problem.what
+
+
+def crash(home: Path) -> None:
+    """Ten seconds into a call the agent is gone, as after kill -9."""
+
+    async def run() -> None:
+        host = ScriptedHost([(10, TALKING)])
+        watch = CallWatch(host, Spool(home / "spool"), Keys(home), SETTINGS, lambda *_a, **_k: None)
+        watch._leave = watch._abandon  # type: ignore[method-assign]  # the process has no time to close anything
+        await play(watch.run, host)
+
+    asyncio.run(run())
+
+
+def test_a_recording_cut_off_in_mid_call_goes_on_as_its_next_part(home: Path) -> None:
+    crash(home)
+    [first, second], _told = watch(home, [(10, TALKING), (20, READY)])
+    assert first.call_id == second.call_id
+    assert [(item.part, item.entry.metadata.last) for item in (first, second)] == [(1, False), (2, True)]
+    assert first.entry.metadata.complete is False
+    assert second.entry.metadata.marks[0].kind == "restarted"
+
+
+def test_a_call_with_somebody_else_does_not_go_on_with_a_recording_cut_off(home: Path) -> None:
+    crash(home)
+    other = Signals(process=True, capture=True, render=True, titles=("Call with Ada",))
+    [first, second], _told = watch(home, [(10, other), (20, READY)])
+    assert first.call_id != second.call_id
+    assert first.entry.metadata.last
+
+
+def test_a_recording_cut_off_whose_call_is_over_is_closed_as_its_end(home: Path) -> None:
+    crash(home)
+    [item], _told = watch(home, [(30, READY)])
+    assert (item.part, item.entry.metadata.last, item.entry.metadata.complete) == (1, True, False)
+
+
+def test_nothing_cut_off_is_sent_before_it_is_known_whether_its_call_goes_on(home: Path) -> None:
+    crash(home)
+    [item], _told = watch(home, [(Detection().resume_s - 1, READY)])
+    assert item.state == "recording"

@@ -1,0 +1,22 @@
+"""What every test has: a home of its own, English messages, and asyncio for the async ones."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty WA_HOME; nothing of the developer's own settings or language leaks into a test."""
+    where = tmp_path / "home"
+    where.mkdir()
+    monkeypatch.setenv("WA_HOME", str(where))
+    monkeypatch.setenv("WA_UI__LANGUAGE", "en")
+    for name in ("WA_CONFIG", "WA_TOKEN", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return where
