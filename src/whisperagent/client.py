@@ -76,7 +76,9 @@ class Client:
     async def transcription_status(self, call_id: str) -> wire.TranscriptionStatus:
         return await self._ask("GET", f"{wire.TRANSCRIPTION_STATUS}/{call_id}", wire.TranscriptionStatus)
 
-    async def calls(self, *, q: str = "", state: str = "", cursor: str = "", limit: int = 50) -> wire.CallPage:
+    async def calls(
+        self, *, q: str = "", state: str = "", cursor: str = "", limit: int = 50
+    ) -> wire.CallPage:
         """One page of calls, newest first. q: words to look for in transcripts."""
         asked = {"q": q, "state": state, "cursor": cursor}
         params = {"limit": str(limit)} | {name: value for name, value in asked.items() if value}
@@ -219,9 +221,13 @@ def _refusal(response: httpx.Response) -> ServerUnreachable | NotAuthenticated |
         problem = wire.Problem(type="about:blank", title=response.reason_phrase, status=response.status_code)
     what = problem.title or _("the server answered {status}").format(status=response.status_code)
     if response.status_code in (401, 403):
-        return NotAuthenticated(what, why=problem.detail, fix=problem.fix or _("ask for a token: `wa server token EXTENSION`"))
+        return NotAuthenticated(
+            what, why=problem.detail, fix=problem.fix or _("ask for a token: `wa server token EXTENSION`")
+        )
     if response.status_code >= 500 or response.status_code in TRY_AGAIN:
-        return ServerUnreachable(what, why=problem.detail, fix=problem.fix, retry_after_s=_retry_after(response))
+        return ServerUnreachable(
+            what, why=problem.detail, fix=problem.fix, retry_after_s=_retry_after(response)
+        )
     return ServerRefused(what, status=response.status_code, why=problem.detail, fix=problem.fix)
 
 
@@ -229,7 +235,8 @@ def _handshake_refusal(url: str, problem: InvalidStatus) -> NotAuthenticated | S
     status = problem.response.status_code
     if status in (401, 403):
         return NotAuthenticated(
-            _("{url} refuses the review channel").format(url=url), fix=_("ask for a token: `wa server token EXTENSION`")
+            _("{url} refuses the review channel").format(url=url),
+            fix=_("ask for a token: `wa server token EXTENSION`"),
         )
     return ServerRefused(_("{url} has no review channel").format(url=url), status=status)
 

@@ -96,7 +96,9 @@ class Writer:
         segment_log2: int = 16,
     ) -> None:
         if segment_log2 not in SEGMENT_SIZES or len(recording_id) != 16:
-            raise SealedError(_("a recording cannot be sealed like this"), why=_("segment size or id is out of range"))
+            raise SealedError(
+                _("a recording cannot be sealed like this"), why=_("segment size or id is out of range")
+            )
         self.segment_size = 1 << segment_log2
         self.bytes_written = 0
         self._sink = sink
@@ -301,7 +303,15 @@ class _Header:
         if fields.rest:
             raise _damaged()
         return cls(
-            prefix, identity, salt, found, sealed_metadata, prefix + rest[:-32], rest[-32:], 1 << segment_log2, length
+            prefix,
+            identity,
+            salt,
+            found,
+            sealed_metadata,
+            prefix + rest[:-32],
+            rest[-32:],
+            1 << segment_log2,
+            length,
         )
 
     def file_key(self, key: X25519PrivateKey) -> bytes:
@@ -309,7 +319,9 @@ class _Header:
         for kind, kid, body in self.recipients:
             if kind == RECIPIENT_HPKE_X25519 and kid == ours:
                 try:
-                    file_key = _HPKE.decrypt(body, key, info=_wrap_info(self.prefix, self.recording_id, self.salt, kid))
+                    file_key = _HPKE.decrypt(
+                        body, key, info=_wrap_info(self.prefix, self.recording_id, self.salt, kid)
+                    )
                 except (InvalidTag, ValueError):
                     raise _damaged() from None
                 if len(file_key) == 32:

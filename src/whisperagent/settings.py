@@ -28,14 +28,14 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pass
 
 
-class Agent(Section):
+class Agent(Section, frozen=True):
     """Who sits at this PC."""
 
     extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}$")] = ""
     name: str = ""
 
 
-class Server(Section):
+class Server(Section, frozen=True):
     """The server that this PC sends to. key: its public key in base64, pinned; else the first one seen is."""
 
     url: Annotated[str, Meta(pattern=r"^https?://[^/]+/?$")] = "http://127.0.0.1:3002"
@@ -43,7 +43,7 @@ class Server(Section):
     timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
 
 
-class Detection(Section):
+class Detection(Section, frozen=True):
     """What counts as a call. Patterns are regular expressions, without regard to case."""
 
     processes: tuple[str, ...] = ("3CXSoftphone", "3CXDesktopApp", "3CXWin8Phone", "3CXPhone", "3cx.*")
@@ -55,7 +55,7 @@ class Detection(Section):
     hold_limit_s: Annotated[float, Meta(ge=10)] = 600.0
 
 
-class Recording(Section):
+class Recording(Section, frozen=True):
     """layout: `split` keeps the two sides apart, `mono` mixes them."""
 
     layout: Literal["split", "mono"] = "split"
@@ -65,7 +65,7 @@ class Recording(Section):
     free_mib: Annotated[int, Meta(ge=0)] = 512
 
 
-class Upload(Section):
+class Upload(Section, frozen=True):
     """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: how long sent calls stay."""
 
     retry_s: Annotated[float, Meta(gt=0)] = 300.0
@@ -73,7 +73,7 @@ class Upload(Section):
     keep_days: Annotated[float, Meta(ge=0)] = 7.0
 
 
-class Ui(Section):
+class Ui(Section, frozen=True):
     """keymap: binding id = key, e.g. `approve = "ctrl+y"`."""
 
     language: Literal["auto", "en", "fr"] = "auto"
@@ -81,7 +81,7 @@ class Ui(Section):
     keymap: dict[str, str] = {}
 
 
-class Serve(Section):
+class Serve(Section, frozen=True):
     """The server process. signing_key: makes and checks tokens; needed beyond loopback."""
 
     host: str = "127.0.0.1"
@@ -94,7 +94,7 @@ class Serve(Section):
     free_mib: Annotated[int, Meta(ge=0)] = 512
 
 
-class Speech(Section):
+class Speech(Section, frozen=True):
     """model: a folder, or a name such as `large-v3-turbo` fetched by `wa server model pull`."""
 
     model: str = "large-v3-turbo"
@@ -106,7 +106,7 @@ class Speech(Section):
     max_hours: Annotated[float, Meta(gt=0)] = 5.0
 
 
-class Tickets(Section):
+class Tickets(Section, frozen=True):
     """NinjaOne: `url` of the region, organisation and form to file under (GET /v2/organizations, /v2/ticketing/ticket-form).
 
     board: where to look for a ticket whose answer was lost; 0 looks on every board. retry_s: the waits
@@ -126,7 +126,7 @@ class Tickets(Section):
     retry_s: Annotated[tuple[float, ...], Meta(min_length=1)] = (60.0, 300.0, 900.0)
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     agent: Agent = Agent()
     server: Server = Server()
     detection: Detection = Detection()
@@ -280,7 +280,8 @@ def _read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         if os.environ.get("WA_CONFIG"):
             raise ConfigError(
-                _("there is no {path}").format(path=path), fix=_("mend WA_CONFIG, or make the file with `wa config set`")
+                _("there is no {path}").format(path=path),
+                fix=_("mend WA_CONFIG, or make the file with `wa config set`"),
             ) from None
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
@@ -288,7 +289,9 @@ def _read_file(path: Path) -> dict[str, Any]:
             _("{path} is not a TOML file").format(path=path), why=str(problem), fix=_("mend that line")
         ) from None
     except OSError as problem:
-        raise ConfigError(_("cannot read {path}").format(path=path), why=problem.strerror or str(problem)) from None
+        raise ConfigError(
+            _("cannot read {path}").format(path=path), why=problem.strerror or str(problem)
+        ) from None
 
 
 def _flatten(document: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -307,7 +310,9 @@ def _put(values: dict[str, Any], source: dict[str, str], key: str, value: Any, o
         near = difflib.get_close_matches(key, known, n=1)
         raise ConfigError(
             _("unknown setting `{key}` in {origin}").format(key=key, origin=origin),
-            fix=_("did you mean `{near}`?").format(near=near[0]) if near else _("`wa config show` lists every setting"),
+            fix=_("did you mean `{near}`?").format(near=near[0])
+            if near
+            else _("`wa config show` lists every setting"),
         )
     section, _dot, name = key.partition(".")
     values.setdefault(section, {})[name] = value

@@ -30,7 +30,9 @@ SAMPLE_RATE = 16_000
 SIDES = ("agent", "caller")
 
 Speaker = Literal["agent", "caller", "unknown"]
-CallId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="UUIDv7 of the call")]
+CallId = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="UUIDv7 of the call")
+]
 Extension = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{1,32}$", description="3CX extension")]
 Seconds = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(max_length=10_000)]
@@ -74,7 +76,7 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the bodies; unknown fields are ignored so that an older peer is still understood."""
 
 
-class Mark(Struct):
+class Mark(Struct, frozen=True):
     """Something that happened during a call.
 
     at_s: seconds from the part's first sample.
@@ -86,14 +88,14 @@ class Mark(Struct):
     note: Text = ""
 
 
-class Capture(Struct):
+class Capture(Struct, frozen=True):
     """How each side was heard, e.g. `wasapi-microphone` and `process-loopback`."""
 
     agent: str = "unknown"
     caller: str = "unknown"
 
 
-class CallMetadata(Struct):
+class CallMetadata(Struct, frozen=True):
     """What the agent says of one part of a call: the part `metadata` of an upload.
 
     A call has several parts when the agent was restarted during it; (`call_id`, `part`) is unique.
@@ -123,7 +125,7 @@ class CallMetadata(Struct):
     size: Annotated[int, Meta(ge=0)] = 0
 
 
-class UploadAnswer(Struct):
+class UploadAnswer(Struct, frozen=True):
     """The server's receipt. A 2xx means: stored and synced, and this is the hash of what was stored."""
 
     call_id: str
@@ -134,7 +136,7 @@ class UploadAnswer(Struct):
     status_url: str
 
 
-class TranscriptionStatus(Struct):
+class TranscriptionStatus(Struct, frozen=True):
     """position: place in the queue, 0 when it does not wait. progress: 0..1."""
 
     call_id: str
@@ -145,7 +147,7 @@ class TranscriptionStatus(Struct):
     transcript_url: str = ""
 
 
-class Word(Struct):
+class Word(Struct, frozen=True):
     """One word, with seconds from the start of the call. probability: 0..1."""
 
     start_s: float
@@ -154,7 +156,7 @@ class Word(Struct):
     probability: float
 
 
-class Segment(Struct):
+class Segment(Struct, frozen=True):
     """One stretch of speech of one speaker. id: place in the transcript, from 0, kept by edits."""
 
     id: int
@@ -166,7 +168,7 @@ class Segment(Struct):
     probability: float = 1.0
 
 
-class Transcript(Struct):
+class Transcript(Struct, frozen=True):
     """The words of a call, in order of time. version: rises with every edit."""
 
     call_id: str
@@ -177,7 +179,7 @@ class Transcript(Struct):
     segments: tuple[Segment, ...]
 
 
-class SegmentEdit(Struct):
+class SegmentEdit(Struct, frozen=True):
     """A correction of one segment; what is None stays. An empty text removes the segment."""
 
     id: int
@@ -185,14 +187,14 @@ class SegmentEdit(Struct):
     speaker: Speaker | None = None
 
 
-class TranscriptEdit(Struct):
+class TranscriptEdit(Struct, frozen=True):
     """version: the one that was corrected; 409 when someone else was first."""
 
     version: int
     segments: Annotated[tuple[SegmentEdit, ...], Meta(max_length=10_000)]
 
 
-class TicketDraft(Struct):
+class TicketDraft(Struct, frozen=True):
     """What the ticket will say. subject: up to 200 characters, NinjaOne's own limit."""
 
     subject: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -201,7 +203,7 @@ class TicketDraft(Struct):
     tags: tuple[str, ...] = ()
 
 
-class ReviewDecision(Struct):
+class ReviewDecision(Struct, frozen=True):
     """version: of the transcript that was read. ticket: None asks for the draft as it stands."""
 
     version: int
@@ -210,14 +212,14 @@ class ReviewDecision(Struct):
     note: Text = ""
 
 
-class Review(Struct):
+class Review(Struct, frozen=True):
     decision: Literal["approved", "rejected"]
     reviewer: str
     at: datetime
     note: str = ""
 
 
-class Ticket(Struct):
+class Ticket(Struct, frozen=True):
     """id and url: the ticket system's own, empty until it has answered.
 
     unanswered: sends whose outcome nobody knows; kept with the ticket, it decides whether one more is allowed.
@@ -232,7 +234,7 @@ class Ticket(Struct):
     unanswered: int = 0
 
 
-class CallSummary(Struct):
+class CallSummary(Struct, frozen=True):
     """A line of the call list. snippet: the passage that matched `q`, else the first words."""
 
     call_id: str
@@ -250,14 +252,14 @@ class CallSummary(Struct):
     error: str = ""
 
 
-class CallPart(Struct):
+class CallPart(Struct, frozen=True):
     metadata: CallMetadata
     sha256: str
     size: int
     received_at: datetime
 
 
-class Call(Struct):
+class Call(Struct, frozen=True):
     """Everything about one call. draft: the ticket as the server would write it."""
 
     summary: CallSummary
@@ -268,21 +270,21 @@ class Call(Struct):
     ticket: Ticket | None = None
 
 
-class CallPage(Struct):
+class CallPage(Struct, frozen=True):
     """next_cursor: give it back as `cursor` for the next page; empty on the last one."""
 
     items: tuple[CallSummary, ...]
     next_cursor: str = ""
 
 
-class ServerKey(Struct):
+class ServerKey(Struct, frozen=True):
     """Whom recordings are sealed to. public_key: X25519, 32 bytes in base64. kid: `sealed.key_id`, hex."""
 
     kid: str
     public_key: str
 
 
-class Event(Struct):
+class Event(Struct, frozen=True):
     """A message of the review channel: a hint that something changed; the store is the truth.
 
     seq: rises by at least one; give the last one seen as `last_seq` to get what was missed.
@@ -296,14 +298,14 @@ class Event(Struct):
     data: dict[str, Any] = {}
 
 
-class Command(Struct):
+class Command(Struct, frozen=True):
     """What a client says on the review channel."""
 
     action: Literal["claim", "release"]
     call_id: str
 
 
-class Problem(Struct):
+class Problem(Struct, frozen=True):
     """An error of the API (RFC 9457). detail says why, fix what to do."""
 
     type: str
@@ -314,7 +316,7 @@ class Problem(Struct):
     instance: str = ""
 
 
-class CurrentCall(Struct):
+class CurrentCall(Struct, frozen=True):
     """The call that is being recorded. levels: dBFS by side; silent_s: how long a side has been silent."""
 
     call_id: str
@@ -327,7 +329,7 @@ class CurrentCall(Struct):
     silent_s: dict[str, float] = {}
 
 
-class AgentStatus(Struct):
+class AgentStatus(Struct, frozen=True):
     """`agent.json`: what the daemon says of itself, replaced about once a second."""
 
     pid: int

@@ -70,9 +70,9 @@ def check_bind(serve: Serve) -> None:
         raise ConfigError(
             _("the server may not listen on {host} without a signing key").format(host=serve.host),
             why=_("beyond this machine everybody could send calls in anybody's name"),
-            fix=_("`wa config set serve.signing_key {key}`, then a token for each PC: `wa server token EXTENSION`").format(
-                key=secrets.token_hex(KEY_BYTES)
-            ),
+            fix=_(
+                "`wa config set serve.signing_key {key}`, then a token for each PC: `wa server token EXTENSION`"
+            ).format(key=secrets.token_hex(KEY_BYTES)),
         )
 
 
@@ -107,7 +107,9 @@ class Authentication(AbstractAuthenticationMiddleware):
         self._serve = serve
         self._local = is_loopback(serve.host)
 
-    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+    async def authenticate_request(
+        self, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> AuthenticationResult:
         _refuse_foreign_page(connection)
         named = connection.headers.get(wire.EXTENSION_HEADER, "")
         scheme, _blank, token = connection.headers.get("authorization", "").partition(" ")
@@ -120,7 +122,9 @@ class Authentication(AbstractAuthenticationMiddleware):
         else:
             raise NotAuthenticated(
                 _("this server needs a token"),
-                fix=_("ask for one: `wa server token EXTENSION`; give it to the PC as `WA_TOKEN` or in its file `token`"),
+                fix=_(
+                    "ask for one: `wa server token EXTENSION`; give it to the PC as `WA_TOKEN` or in its file `token`"
+                ),
             )
         return AuthenticationResult(user=caller, auth=None)
 
@@ -165,7 +169,9 @@ def _named_locally(connection: ASGIConnection[Any, Any, Any, Any], named: str) -
     if not re.fullmatch(r"[0-9A-Za-z._-]{1,32}", named):
         raise NotAuthenticated(
             _("the request does not say which extension it comes from"),
-            why=_("the header `{header}` is missing or not an extension").format(header=wire.EXTENSION_HEADER),
+            why=_("the header `{header}` is missing or not an extension").format(
+                header=wire.EXTENSION_HEADER
+            ),
             fix=_("send `{header}: 201`, with your own extension").format(header=wire.EXTENSION_HEADER),
         )
     return named

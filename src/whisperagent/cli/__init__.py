@@ -77,11 +77,14 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _main(
     ctx: typer.Context,
-    color: Annotated[str, typer.Option(metavar="auto|always|never", help=_("Colour of the output."))] = "auto",
+    color: Annotated[
+        str, typer.Option(metavar="auto|always|never", help=_("Colour of the output."))
+    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=_("Only results and errors."))] = False,
     debug: Annotated[bool, typer.Option("--debug", help=_("Show a traceback with an error."))] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help=_("Show the version and exit."))
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help=_("Show the version and exit.")),
     ] = False,
 ) -> None:
     console.set_up(color, quiet)
@@ -113,7 +116,9 @@ def main() -> None:
         # A command whose libraries come with an extra: say which one, instead of a traceback.
         if (missing.name or "whisper").startswith("whisper"):
             raise
-        what = _("this command needs more than the agent: {module} is not installed").format(module=missing.name)
+        what = _("this command needs more than the agent: {module} is not installed").format(
+            module=missing.name
+        )
         _fail(NotInstalled(what, fix='pip install "whisperagent[server]"'))
 
 

@@ -25,7 +25,9 @@ def show(json: Annotated[bool, typer.Option("--json", help=_("One JSON document.
         console.print_json([{"key": key, "value": value, "source": source} for key, value, source in rows])
         return
     console.print_table(
-        (_("setting"), _("value"), _("from")), [(key, _text(value), source) for key, value, source in rows], empty=""
+        (_("setting"), _("value"), _("from")),
+        [(key, _text(value), source) for key, value, source in rows],
+        empty="",
     )
 
 

@@ -17,7 +17,13 @@ from whisperserver.refusals import BadRequest, Conflict, Forbidden, Gone, NotFou
 from whisperserver.store import events, search
 from whisperserver.store.models import CallRow, ClaimRow, PartRow, ReviewRow, TicketRow, TranscriptRow
 
-OPEN = (CallState.RECEIVED, CallState.TRANSCRIBING, CallState.TRANSCRIBED, CallState.FAILED, CallState.QUARANTINED)
+OPEN = (
+    CallState.RECEIVED,
+    CallState.TRANSCRIBING,
+    CallState.TRANSCRIBED,
+    CallState.FAILED,
+    CallState.QUARANTINED,
+)
 """States in which a further part still changes the transcript: nobody has decided on the call yet."""
 
 
@@ -36,7 +42,9 @@ async def get(session: AsyncSession, call_id: str) -> CallRow:
 
 
 async def parts(session: AsyncSession, call_id: str) -> Sequence[PartRow]:
-    return (await session.scalars(select(PartRow).where(PartRow.call_id == call_id).order_by(PartRow.part))).all()
+    return (
+        await session.scalars(select(PartRow).where(PartRow.call_id == call_id).order_by(PartRow.part))
+    ).all()
 
 
 async def known_part(session: AsyncSession, metadata: wire.CallMetadata, sha256: str) -> PartRow | None:
@@ -88,7 +96,9 @@ async def add_part(session: AsyncSession, part: PartRow) -> tuple[CallRow, bool]
     await session.flush()
     await _sum_up(session, call)
     if not await _still_open(session, call):
-        call.error = _("part {part} came after the call was read; it is kept with the sound").format(part=part.part)
+        call.error = _("part {part} came after the call was read; it is kept with the sound").format(
+            part=part.part
+        )
         return call, False
     if call.state != CallState.TRANSCRIBING:  # a running transcription sees at its end that it missed a part
         move(session, call, CallState.RECEIVED)
@@ -224,11 +234,15 @@ async def detail(session: AsyncSession, call_id: str) -> wire.Call:
     call = await get(session, call_id)
     transcript = await session.get(TranscriptRow, call_id)
     review = await session.get(ReviewRow, call_id)
-    ticket = await session.scalar(select(TicketRow).where(TicketRow.call_id == call_id).order_by(TicketRow.id.desc()))
+    ticket = await session.scalar(
+        select(TicketRow).where(TicketRow.call_id == call_id).order_by(TicketRow.id.desc())
+    )
     return wire.Call(
         summary=await summary(session, call),
         parts=tuple(
-            wire.CallPart(metadata=row.metadata_json, sha256=row.sha256, size=row.size, received_at=row.received_at)
+            wire.CallPart(
+                metadata=row.metadata_json, sha256=row.sha256, size=row.size, received_at=row.received_at
+            )
             for row in await parts(session, call_id)
         ),
         transcript=shown(transcript) if transcript else None,

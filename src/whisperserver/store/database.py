@@ -94,7 +94,9 @@ def migrate(path: Path) -> None:
         raise ConfigError(
             _("cannot use the database {path}").format(path=path),
             why=str(getattr(problem, "orig", problem)),
-            fix=_("see that it is a file of this program and of no newer version, and that its folder can be written"),
+            fix=_(
+                "see that it is a file of this program and of no newer version, and that its folder can be written"
+            ),
         ) from problem
     finally:
         engine.dispose()

@@ -28,8 +28,12 @@ def audit(session: AsyncSession, who: str, action: str, call_id: str) -> None:
 
 async def since(session: AsyncSession, seq: int, limit: int) -> Sequence[wire.Event]:
     """The events after `seq`, oldest first, at most `limit`."""
-    rows = await session.scalars(select(EventRow).where(EventRow.seq > seq).order_by(EventRow.seq).limit(limit))
-    return [wire.Event(seq=row.seq, kind=row.kind, call_id=row.call_id, at=row.at, data=row.data) for row in rows]
+    rows = await session.scalars(
+        select(EventRow).where(EventRow.seq > seq).order_by(EventRow.seq).limit(limit)
+    )
+    return [
+        wire.Event(seq=row.seq, kind=row.kind, call_id=row.call_id, at=row.at, data=row.data) for row in rows
+    ]
 
 
 async def newest(session: AsyncSession) -> int:

@@ -89,7 +89,9 @@ class TranscriptRow(DefaultBase):
 
     __tablename__ = "transcripts"
 
-    call_id: Mapped[str] = mapped_column(ForeignKey("calls.call_id", name="fk_transcripts_call_id"), primary_key=True)
+    call_id: Mapped[str] = mapped_column(
+        ForeignKey("calls.call_id", name="fk_transcripts_call_id"), primary_key=True
+    )
     version: Mapped[int] = mapped_column(Integer)
     language: Mapped[str] = mapped_column(String(20))
     model: Mapped[str] = mapped_column(String(200))
@@ -103,7 +105,9 @@ class TranscriptRow(DefaultBase):
 class ReviewRow(DefaultBase):
     __tablename__ = "reviews"
 
-    call_id: Mapped[str] = mapped_column(ForeignKey("calls.call_id", name="fk_reviews_call_id"), primary_key=True)
+    call_id: Mapped[str] = mapped_column(
+        ForeignKey("calls.call_id", name="fk_reviews_call_id"), primary_key=True
+    )
     version: Mapped[int] = mapped_column(Integer)
     decision: Mapped[str] = mapped_column(String(20))
     reviewer: Mapped[str] = mapped_column(String(32))
@@ -155,7 +159,9 @@ class ClaimRow(DefaultBase):
 
     __tablename__ = "claims"
 
-    call_id: Mapped[str] = mapped_column(ForeignKey("calls.call_id", name="fk_claims_call_id"), primary_key=True)
+    call_id: Mapped[str] = mapped_column(
+        ForeignKey("calls.call_id", name="fk_claims_call_id"), primary_key=True
+    )
     extension: Mapped[str] = mapped_column(String(32))
     at: Mapped[datetime] = mapped_column(Moment)
 

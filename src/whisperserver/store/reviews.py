@@ -19,7 +19,12 @@ MENDABLE = (TicketState.FAILED, TicketState.UNKNOWN)
 
 
 async def decide(
-    session: AsyncSession, call_id: str, decision: wire.ReviewDecision, draft: wire.TicketDraft, sink: str, who: str
+    session: AsyncSession,
+    call_id: str,
+    decision: wire.ReviewDecision,
+    draft: wire.TicketDraft,
+    sink: str,
+    who: str,
 ) -> bool:
     """Approve or reject. draft: what the ticket will say. sink: the ticket system, `none` for none.
 
@@ -53,9 +58,16 @@ async def decide(
 
 
 async def _again(
-    session: AsyncSession, call_id: str, state: CallState, wanted: CallState, draft: wire.TicketDraft, sink: str
+    session: AsyncSession,
+    call_id: str,
+    state: CallState,
+    wanted: CallState,
+    draft: wire.TicketDraft,
+    sink: str,
 ) -> bool:
-    decided = (CallState.APPROVED, CallState.TICKETED) if wanted is CallState.APPROVED else (CallState.REJECTED,)
+    decided = (
+        (CallState.APPROVED, CallState.TICKETED) if wanted is CallState.APPROVED else (CallState.REJECTED,)
+    )
     if state not in decided:
         raise Conflict(
             _("this call cannot be decided on now"),
@@ -65,7 +77,9 @@ async def _again(
     row = await _row(session, call_id, sink)
     if row is None or row.ticket.state not in MENDABLE:
         return False
-    if row.ticket.state is TicketState.FAILED:  # certainly not made, so a new text cannot differ from a made one
+    if (
+        row.ticket.state is TicketState.FAILED
+    ):  # certainly not made, so a new text cannot differ from a made one
         row.ticket = replace(row.ticket, draft=draft)
         row.changed_at = datetime.now(UTC)
     return True

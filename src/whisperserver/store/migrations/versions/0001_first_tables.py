@@ -23,7 +23,17 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE call_text")
-    for table in ("queue_task", "workers", "claims", "audit", "events", "tickets", "reviews", "transcripts", "parts"):
+    for table in (
+        "queue_task",
+        "workers",
+        "claims",
+        "audit",
+        "events",
+        "tickets",
+        "reviews",
+        "transcripts",
+        "parts",
+    ):
         op.drop_table(table)
     op.drop_table("calls")
 
