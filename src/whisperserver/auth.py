@@ -2,11 +2,11 @@
 
 Until PCs can be enrolled there are two ways, and the address the server listens on decides:
 
-* loopback: the header `X-Extension` alone, since only programs of this machine can ask. A request that a proxy
-  passed on, or that names another host, comes from elsewhere and is refused: that would be how a proxy, or a
-  page in a browser (DNS rebinding), gets past the address.
-* anywhere else: `Authorization: Bearer` with a token of `wa server token`; without a signing key the server does
-  not start.
+* loopback: the header `X-Extension` alone, since only programs of this machine can ask. A request that a
+  proxy passed on, or that names another host, comes from elsewhere and is refused: that would be how a proxy,
+  or a page in a browser (DNS rebinding), gets past the address.
+* anywhere else: `Authorization: Bearer` with a token of `wa server token`; without a signing key the server
+  does not start.
 
 A token, where one is given, is always checked, and the extension it was made for is who asks; another one in
 `X-Extension` is refused.
@@ -71,7 +71,7 @@ def check_bind(serve: Serve) -> None:
             _("the server may not listen on {host} without a signing key").format(host=serve.host),
             why=_("beyond this machine everybody could send calls in anybody's name"),
             fix=_(
-                "`wa config set serve.signing_key {key}`, then a token for each PC: `wa server token EXTENSION`"
+                "`wa config set serve.signing_key {key}`, then for each PC: `wa server token EXTENSION`"
             ).format(key=secrets.token_hex(KEY_BYTES)),
         )
 
@@ -123,7 +123,8 @@ class Authentication(AbstractAuthenticationMiddleware):
             raise NotAuthenticated(
                 _("this server needs a token"),
                 fix=_(
-                    "ask for one: `wa server token EXTENSION`; give it to the PC as `WA_TOKEN` or in its file `token`"
+                    "ask for one: `wa server token EXTENSION`; the PC takes it as `WA_TOKEN` "
+                    "or from its file `token`"
                 ),
             )
         return AuthenticationResult(user=caller, auth=None)

@@ -1,8 +1,9 @@
 """The queue of jobs: our port to litestar-queues, small enough that another engine can take its place.
 
-A job says only "look at this call": what is to be done stands in the calls table, so a job may run twice or be
-lost. It is enqueued in the transaction that makes it necessary; the sweeper (sweep.py) enqueues what was lost;
-a job whose worker died is run again, by its process id at once on this machine, by its heartbeat anywhere.
+A job says only "look at this call": what is to be done stands in the calls table, so a job may run twice or
+be lost. It is enqueued in the transaction that makes it necessary; the sweeper (sweep.py) enqueues what was
+lost; a job whose worker died is run again, by its process id at once on this machine, by its heartbeat
+anywhere.
 """
 
 import os
@@ -27,7 +28,7 @@ STALE_S = 8.0
 """A worker on another machine that is silent for so long is dead."""
 
 NO_LIMIT = 1_000_000
-"""The engine may re-run a dead worker's job as often as it likes; transcripts.ATTEMPTS_MAX counts for the call."""
+"""The engine may re-run a dead worker's job as often as it likes; transcripts.ATTEMPTS_MAX is the limit."""
 
 KEEP = timedelta(days=7)
 
@@ -131,7 +132,8 @@ def _is_dead(worker: str) -> bool:
     try:
         process = psutil.Process(int(rest))
         born = process.create_time()
-        return process.status() == psutil.STATUS_ZOMBIE or abs(born - float(worker.rpartition(":")[2])) > 1.0
+        reborn = abs(born - float(worker.rpartition(":")[2])) > 1.0
+        return reborn or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:

@@ -1,9 +1,9 @@
 """The review channel: from the outbox to every socket, nothing missed and nothing twice.
 
 One tailer reads the events table and the progress of running transcriptions, a few times a second, and hands
-each message to every subscription. A socket subscribes first, then replays what the table has after `last_seq`,
-then goes on with what was handed to it meanwhile, without what it replayed. A socket that cannot keep up is
-closed, and comes back with its `last_seq`.
+each message to every subscription. A socket subscribes first, then replays what the table has after
+`last_seq`, then goes on with what was handed to it meanwhile, without what it replayed. A socket that cannot
+keep up is closed, and comes back with its `last_seq`.
 
 Every authenticated extension is told of every call: whoever may review may read all calls. Events carry ids,
 states and numbers, never words.
@@ -117,7 +117,7 @@ class Live:
             running = select(CallRow.call_id, CallRow.progress).where(
                 CallRow.state == wire.CallState.TRANSCRIBING
             )
-            progress = {call_id: share for call_id, share in await session.execute(running)}
+            progress = dict((await session.execute(running)).tuples().all())
         for event in news:
             self._seq = event.seq
             self._publish(event)

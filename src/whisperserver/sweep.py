@@ -1,7 +1,7 @@
-"""The sweeper: whatever a crash, a lost job or a missing part left behind goes on from here, every two seconds.
+"""The sweeper: what a crash, a lost job or a missing part left behind goes on from here, every two seconds.
 
-It reads the calls table, which is the truth, and enqueues what has no live job. The server runs it; it may run
-in several processes, because everything it does is done once by the queue's key.
+It reads the calls table, which is the truth, and enqueues what has no live job. The server runs it; it may
+run in several processes, because everything it does is done once by the queue's key.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, func, literal_column, or_, select, text, tuple_
+from sqlalchemy import Row, Select, and_, delete, func, literal, literal_column, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from whisperagent import wire
@@ -15,7 +15,15 @@ from whisperagent.i18n import _
 from whisperagent.wire import CallState
 from whisperserver.refusals import BadRequest, Conflict, Forbidden, Gone, NotFound
 from whisperserver.store import events, search
-from whisperserver.store.models import CallRow, ClaimRow, PartRow, ReviewRow, TicketRow, TranscriptRow
+from whisperserver.store.models import (
+    CallRow,
+    ClaimRow,
+    Moment,
+    PartRow,
+    ReviewRow,
+    TicketRow,
+    TranscriptRow,
+)
 
 OPEN = (
     CallState.RECEIVED,
@@ -28,7 +36,8 @@ OPEN = (
 
 
 async def find(session: AsyncSession, call_id: str) -> CallRow | None:
-    return await session.scalar(select(CallRow).where(CallRow.call_id == call_id))
+    row: CallRow | None = await session.scalar(select(CallRow).where(CallRow.call_id == call_id))
+    return row
 
 
 async def get(session: AsyncSession, call_id: str) -> CallRow:
@@ -50,7 +59,7 @@ async def parts(session: AsyncSession, call_id: str) -> Sequence[PartRow]:
 async def known_part(session: AsyncSession, metadata: wire.CallMetadata, sha256: str) -> PartRow | None:
     """This part, if it came before with the same bytes; None if it never came.
 
-    raises Conflict: it came with other bytes. Forbidden: the call is of another extension. Gone: it was erased.
+    raises Conflict: it came with other bytes. Forbidden: the call is of another extension. Gone: erased.
     """
     call = await find(session, metadata.call_id)
     if call is None:
@@ -179,7 +188,8 @@ async def page(
         query = query.where(CallRow.started_at < until)
     if cursor:
         begun, call_id = _opened(cursor)
-        query = query.where(tuple_(CallRow.started_at, CallRow.call_id) < tuple_(begun, call_id))
+        bound = tuple_(literal(begun, Moment), literal(call_id))
+        query = query.where(tuple_(CallRow.started_at, CallRow.call_id) < bound)
     query = query.order_by(CallRow.started_at.desc(), CallRow.call_id.desc()).limit(limit + 1)
     rows = (await session.execute(query)).all()
     following = _sealed(rows[limit - 1][0]) if len(rows) > limit else ""
@@ -190,7 +200,7 @@ def _matching(q: str) -> Select[Any]:
     """Select (call, passage, who claims it, ticket)."""
     made = and_(TicketRow.call_id == CallRow.call_id, TicketRow.state == wire.TicketState.CREATED)
     passage = "snippet(call_text, 0, '', '', '…', 16)" if q.strip() else "''"
-    query = (
+    query: Select[Any] = (
         select(CallRow, literal_column(passage), ClaimRow.extension, TicketRow.ticket)
         .outerjoin(ClaimRow, ClaimRow.call_id == CallRow.call_id)
         .outerjoin(TicketRow, made)

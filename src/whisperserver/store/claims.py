@@ -1,4 +1,4 @@
-"""Claims: who reads a call right now. A courtesy to the others; a review's version check protects the words."""
+"""Claims: who reads a call right now. A courtesy to the others: a review's version check guards the words."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime

@@ -95,7 +95,8 @@ def migrate(path: Path) -> None:
             _("cannot use the database {path}").format(path=path),
             why=str(getattr(problem, "orig", problem)),
             fix=_(
-                "see that it is a file of this program and of no newer version, and that its folder can be written"
+                "see that it is a file of this program, of no newer version, and that its folder "
+                "can be written"
             ),
         ) from problem
     finally:

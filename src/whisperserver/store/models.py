@@ -34,7 +34,10 @@ Moment = DateTimeUTC(timezone=True)
 
 
 class CallRow(DefaultBase):
-    """One call. number: its row in the full-text index. attempts: transcriptions begun and not ended in order."""
+    """One call.
+
+    number: its row in the full-text index. attempts: transcriptions begun and not ended in order.
+    """
 
     __tablename__ = "calls"
     __table_args__ = (
@@ -65,7 +68,10 @@ class CallRow(DefaultBase):
 
 
 class PartRow(DefaultBase):
-    """One recording of a call. sha256, size: of the bytes as they came. sound_bytes: plaintext in the blob."""
+    """One recording of a call.
+
+    sha256, size: of the bytes as they came. sound_bytes: plaintext in the blob.
+    """
 
     __tablename__ = "parts"
     __table_args__ = (UniqueConstraint("call_id", "part", name="uq_parts_call_id_part"),)

@@ -87,7 +87,8 @@ async def _again(
 
 async def _row(session: AsyncSession, call_id: str, sink: str) -> TicketRow | None:
     here = (TicketRow.call_id == call_id) & (TicketRow.sink == sink)
-    return await session.scalar(select(TicketRow).where(here))
+    row: TicketRow | None = await session.scalar(select(TicketRow).where(here))
+    return row
 
 
 class StoredTicket:

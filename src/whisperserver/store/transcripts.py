@@ -1,7 +1,7 @@
 """Transcripts: what a transcription job reads and writes, and what people correct.
 
-Each function is one step of a job that may be killed between any two: it looks at the state it finds, so a step
-that is repeated, or comes too late, changes nothing.
+Each function is one step of a job that may be killed between any two: it looks at the state it finds, so a
+step that is repeated, or comes too late, changes nothing.
 """
 
 from collections.abc import Sequence

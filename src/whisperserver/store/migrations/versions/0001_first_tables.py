@@ -1,5 +1,7 @@
 """The first tables: calls and all that hangs on them, the outbox, the job queue, the full-text index."""
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from advanced_alchemy.types import GUID
 from alembic import op
@@ -17,7 +19,8 @@ def upgrade() -> None:
     _job_queue()
     # Folds accents and case, so that "telephone" finds "téléphone"; rowid is calls.number.
     op.execute(
-        "CREATE VIRTUAL TABLE call_text USING fts5(text, remote_party, tokenize = 'unicode61 remove_diacritics 2')"
+        "CREATE VIRTUAL TABLE call_text"
+        " USING fts5(text, remote_party, tokenize = 'unicode61 remove_diacritics 2')"
     )
 
 
@@ -38,8 +41,8 @@ def downgrade() -> None:
     op.drop_table("calls")
 
 
-def _moment(name: str, **options: bool) -> "sa.Column[object]":
-    return sa.Column(name, sa.DateTime(timezone=True), nullable=options.get("nullable", False))
+def _moment(name: str, *, nullable: bool = False) -> "sa.Column[datetime]":
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
 def _of_call(table: str, *, primary_key: bool = False) -> "sa.Column[str]":
