@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from uuid import UUID
 
 import psutil
 from litestar_queues.backends.advanced_alchemy.models import QueueTaskModel
 from litestar_queues.backends.advanced_alchemy.service import QueueTaskService
+from litestar_queues.models import HeartbeatTouch
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -66,6 +68,43 @@ async def _enqueue(session: AsyncSession, job: str, call_id: str) -> None:
         execution_backend="local",
         execution_profile=None,
         metadata={},
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that this process has taken. run: rises each time it is taken anew, so that a late word of an
+    earlier taker changes nothing."""
+
+    id: UUID
+    call_id: str
+    run: int
+
+
+async def take(session: AsyncSession, job: str) -> Job | None:
+    """The job that waits longest, now ours; None when none waits. Keep it alive with `beat`."""
+    service = _Service(session=session)
+    found = await service.claim_next(queue=job, execution_backend="local")
+    if found is None:
+        return None
+    await service.assign_worker(found.id, worker_id=worker_id(), expected_retry_count=found.retry_count)
+    return Job(found.id, str(found.kwargs["call_id"]), found.retry_count)
+
+
+async def beat(session: AsyncSession, held: Sequence[Job]) -> None:
+    """Say that these are still worked on; at least every HEARTBEAT_S."""
+    await _Service(session=session).touch_heartbeats([HeartbeatTouch(job.id, job.run) for job in held])
+
+
+async def end(session: AsyncSession, job: Job) -> None:
+    """It is done, whatever came of it: that stands in the calls table."""
+    await _Service(session=session).complete_task(job.id, expected_retry_count=job.run)
+
+
+async def put_back(session: AsyncSession, job: Job) -> None:
+    """We stop: somebody else may take it at once."""
+    await _Service(session=session).interrupt_task(
+        job.id, expected_retry_count=job.run, worker_id=worker_id(), queued_at=datetime.now(UTC)
     )
 
 

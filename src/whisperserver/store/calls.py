@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, func, literal, literal_column, or_, select, text, tuple_
+from sqlalchemy import Row, Select, and_, delete, literal, literal_column, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from whisperagent import wire
@@ -300,14 +300,16 @@ async def to_transcribe(session: AsyncSession) -> Sequence[str]:
 
 
 async def to_ticket(session: AsyncSession, patience: timedelta) -> Sequence[str]:
-    """Ids of the approved calls whose ticket is not made and waits for no person."""
-    resting = (wire.TicketState.FAILED, wire.TicketState.UNKNOWN, wire.TicketState.CREATED)
+    """Ids of the approved calls whose ticket is not made and waits for no person.
+
+    A call that was approved when there was no ticket system has no ticket, and gets none later by itself.
+    """
+    under_way = TicketRow.state.in_((wire.TicketState.DRAFT, wire.TicketState.SENDING))
     query = (
         select(CallRow.call_id)
-        .outerjoin(TicketRow, TicketRow.call_id == CallRow.call_id)
-        .where(CallRow.state == CallState.APPROVED)
-        .where(or_(TicketRow.id.is_(None), TicketRow.state.not_in(resting)))
-        .where(func.coalesce(TicketRow.changed_at, CallRow.changed_at) < datetime.now(UTC) - patience)
+        .join(TicketRow, TicketRow.call_id == CallRow.call_id)
+        .where(CallRow.state == CallState.APPROVED, under_way)
+        .where(TicketRow.changed_at < datetime.now(UTC) - patience)
     )
     return (await session.scalars(query)).all()
 

@@ -1,0 +1,130 @@
+"""The server process: the app on its address, workers beside it, all of it ended together.
+
+`wa server serve` is this. Workers are processes of their own (worker.py), started here, started again when they
+die, and told to stop by their stdin, which closes however this process ends.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator
+
+import filelock
+import uvicorn
+
+from whisperagent import console
+from whisperagent.errors import AlreadyRunning, UsageError
+from whisperagent.i18n import _
+from whisperagent.settings import Loaded
+from whisperserver import auth
+from whisperserver.app import Services, create_app
+from whisperserver.ticketing import Ticketing
+
+STOP_S = 5
+"""How long open requests may take to end when the server stops."""
+AGAIN_S = (0.2, 1.0, 5.0, 30.0)
+"""Before a worker that died is started again; the last wait goes on."""
+HEALTHY_S = 60.0
+"""A worker that has lived this long was well."""
+
+log = logging.getLogger(__name__)
+
+
+def serve(loaded: Loaded) -> None:
+    """Answer until a signal says to stop.
+
+    raises ConfigError: an address beyond loopback without a signing key, an unusable key, database or storage.
+    UsageError: the address is taken. AlreadyRunning: another server has this home.
+    """
+    serving = loaded.settings.serve
+    auth.check_bind(serving)
+    loaded.paths.server.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _lock(loaded), _listener(serving.host, serving.port) as listener:
+        app = create_app(loaded, background=(_ticketing, *[keep_worker] * serving.workers))
+        host, port = listener.getsockname()[:2]
+        console.say(_("listening on {url}").format(url=f"http://{_in_url(host)}:{port}"))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=STOP_S,
+            ws_max_size=1 << 16,
+            proxy_headers=False,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _ticketing(services: Services) -> None:
+    await Ticketing(services.database, services.loaded.settings.tickets).run()
+
+
+async def keep_worker(services: Services) -> None:
+    """One worker process, always."""
+    # What the command line said of the model, the worker reads from its environment.
+    environment = os.environ | {"WA_SPEECH__MODEL": services.loaded.settings.speech.model}
+    deaths = 0
+    while True:
+        began = asyncio.get_running_loop().time()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "whisperagent", "server", "worker", "--until-eof"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            env=environment,
+        )
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await _stop(process)
+            raise
+        deaths = 0 if asyncio.get_running_loop().time() - began > HEALTHY_S else deaths + 1
+        log.error("a worker died with code %s; another one is started", code)
+        await asyncio.sleep(AGAIN_S[min(deaths, len(AGAIN_S) - 1)])
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Close its stdin; it gives its call back and goes."""
+    assert process.stdin is not None  # noqa: S101 - for the type checker: we asked for a pipe
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as problem:
+        raise UsageError(
+            _("cannot listen on {host}:{port}").format(host=host, port=port),
+            why=problem.strerror or str(problem),
+            fix=_("stop what uses this port, or choose another: `wa server serve --port 3003`"),
+        ) from None
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def _lock(loaded: Loaded) -> Iterator[None]:
+    """Hold the home's lock, which the system frees however this process ends."""
+    lock = filelock.FileLock(loaded.paths.server / "server.lock")
+    try:
+        lock.acquire(timeout=0.2)
+    except filelock.Timeout:
+        raise AlreadyRunning(
+            _("a server runs in this home already"),
+            why=_("it holds {lock}").format(lock=lock.lock_file),
+            fix=_("stop it first, or give the other one a home of its own: `WA_HOME=…`"),
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
