@@ -1,7 +1,7 @@
 """The server process: the app on its address, workers beside it, all of it ended together.
 
-`wa server serve` is this. Workers are processes of their own (worker.py), started here, started again when they
-die, and told to stop by their stdin, which closes however this process ends.
+`wa server serve` is this. Workers are processes of their own (worker.py), started here, started again when
+they die, and told to stop by their stdin, which closes however this process ends.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 def serve(loaded: Loaded) -> None:
     """Answer until a signal says to stop.
 
-    raises ConfigError: an address beyond loopback without a signing key, an unusable key, database or storage.
-    UsageError: the address is taken. AlreadyRunning: another server has this home.
+    raises ConfigError: an address beyond loopback without a signing key, an unusable key, database or
+    storage. UsageError: the address is taken. AlreadyRunning: another server has this home.
     """
     serving = loaded.settings.serve
     auth.check_bind(serving)

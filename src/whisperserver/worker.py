@@ -1,9 +1,9 @@
 """The worker: a process that takes calls from the queue and has them transcribed, one at a time.
 
-It is a process of its own so that a decoder or a model that dies takes no upload with it; `serve.py` starts it
-and starts it again. Killed at any moment, it loses nothing: the call is in `transcribing`, the job is run again
-(jobs.recover), and a transcript that was not saved is made anew. A call that brings its worker down again and
-again is laid aside (store.transcripts.begin).
+It is a process of its own so that a decoder or a model that dies takes no upload with it; `serve.py` starts
+it and starts it again. Killed at any moment, it loses nothing: the call is in `transcribing`, the job is run
+again (jobs.recover), and a transcript that was not saved is made anew. A call that brings its worker down
+again and again is laid aside (store.transcripts.begin).
 """
 
 import asyncio

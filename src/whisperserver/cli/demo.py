@@ -28,11 +28,16 @@ demo = typer.Typer(add_completion=False, rich_markup_mode=None)
 )
 def main(
     call: Annotated[
-        str, typer.Option(metavar="NAME|FILE.wav", help=_("`french`, `english`, `noisy`, or a file of yours."))
+        str,
+        typer.Option(metavar="NAME|FILE.wav", help=_("`french`, `english`, `noisy`, or a file.")),
     ] = "",
-    speed: Annotated[float, typer.Option(min=0.1, max=50, help=_("How fast it plays, times real time."))] = 4.0,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=50, help=_("How fast it plays, times real time."))
+    ] = 4.0,
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help=_("The speech model."))] = "demo",
-    keep: Annotated[Path | None, typer.Option(metavar="DIR", help=_("Keep everything in this folder."))] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help=_("Keep everything in this folder."))
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help=_("Approve the transcript without showing it."))] = False,
     json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False,
 ) -> None:
@@ -72,7 +77,8 @@ def _go(line: "Line", played: "Recording", speed: float, model: str, *, asks: bo
     line.start_server()
     with console.progress(_("transcribing"), 1.0) as bar:
         play = Play(line, played, speed, _tell, bar.update)
-        play.until_transcribed()
+        play.start()
+        play.until("transcribed")
     if asks:
         _ask_a_person(line, play)
     else:
@@ -106,7 +112,9 @@ def _ask_a_person(line: "Line", play: "Play") -> None:
 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WA_")}
     environment |= {"WA_HOME": str(line.pc), "WA_UI__LANGUAGE": i18n.spoken()}
-    subprocess.run([sys.executable, "-m", "whisperagent", "review", play.call_id], env=environment, check=False)
+    subprocess.run(
+        [sys.executable, "-m", "whisperagent", "review", play.call_id], env=environment, check=False
+    )
     state = play.server_says().summary.state
     if state not in ("approved", "ticketed"):
         raise WhisperError(
@@ -150,7 +158,9 @@ def _print_places(call_id: str, folder: Path, *, kept: bool) -> None:
     for place, what in places:
         console.print_data(f"  {place:<64} {what}")
     if kept:
-        console.say(_("start this server again: WA_HOME={home} wa server serve").format(home=folder / "server"))
+        console.say(
+            _("start this server again: WA_HOME={home} wa server serve").format(home=folder / "server")
+        )
     else:
         console.say(_("all of it is deleted now; `wa demo --keep DIR` keeps it"))
 

@@ -8,4 +8,4 @@ sends one call down the line and says what became of it. `calls/` holds three ma
 from pathlib import Path
 
 CALLS = Path(__file__).parent / "calls"
-"""NAME.wav, 16 kHz, the technician left, the caller right; NAME.json beside it says who says what, and when."""
+"""NAME.wav, 16 kHz, the technician left, the caller right; NAME.json says who says what, and when."""

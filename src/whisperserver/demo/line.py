@@ -36,7 +36,7 @@ LAST_LINES = 5
 
 
 class Program:
-    """One program of the line. Its stdout is kept in `NAME.out`, its stderr in `NAME.log`, both appended to."""
+    """One program of the line. `NAME.out` keeps its stdout, `NAME.log` its stderr, both appended to."""
 
     def __init__(self, name: str, arguments: list[str], folder: Path, home: Path) -> None:
         self.name = name
@@ -115,7 +115,9 @@ class Line:
             },
         )
         tickets = ["server", "standin", "ninjaone", "--port", str(standin_port)]
-        self.standin = Program("standin", [*tickets, "--file", str(self.tickets_file)], folder, self.server_home)
+        self.standin = Program(
+            "standin", [*tickets, "--file", str(self.tickets_file)], folder, self.server_home
+        )
         self.server = Program("server", ["server", "serve"], folder, self.server_home)
         self.agent = Program("agent", ["agent", "run", "--headless", "--json"], folder, self.pc)
 
@@ -133,7 +135,7 @@ class Line:
             self.wait(partial(_answers, url), program, START_S)
 
     def play(self, call: Path, speed: float) -> None:
-        """Start the agent on a PC where this call comes in; started again after a crash, it goes on with it."""
+        """Start the agent on a PC where this call comes in; after a crash it goes on with it."""
         self.agent.start("--simulate", str(call), "--speed", str(speed))
 
     def moments(self) -> list[dict[str, Any]]:
@@ -142,6 +144,13 @@ class Line:
             return []
         lines = self.agent.output.read_text("utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def recorded_s(self) -> float:
+        """How much of the call the agent says it has recorded."""
+        status = (
+            json.loads((self.pc / "agent.json").read_bytes()) if (self.pc / "agent.json").exists() else {}
+        )
+        return float((status.get("call") or {}).get("recorded_s", 0.0))
 
     def tickets(self) -> list[dict[str, Any]]:
         """Every ticket of the stand-in, as it shows them itself."""

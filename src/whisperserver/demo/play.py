@@ -9,7 +9,7 @@ import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -38,6 +38,9 @@ PATIENCE_S = 180.0
 """Beyond the time that the call itself takes."""
 SLOWEST_SPEECH = 5.0
 """Times the length of a call that its transcription may take here."""
+
+
+T = TypeVar("T")
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -123,11 +126,16 @@ class Play:
         self._began = 0.0
         self._read = 0
 
-    def until_transcribed(self) -> None:
-        """From the first ring to a transcript. raises WhisperError: it did not come to that."""
-        self._began = time.monotonic()
+    def start(self) -> None:
+        """The telephone rings; started again after a crash of the agent, the same call goes on."""
+        self._began = self._began or time.monotonic()
         self._line.play(self._call.wav, self._speed)
-        self._follow_to("transcribed")
+
+    def until(self, stage: str) -> None:
+        """Wait for one of STAGES. raises WhisperError: it does not come to that."""
+        length_s = self._call.duration_s
+        limit_s = PATIENCE_S + length_s / self._speed + length_s * SLOWEST_SPEECH
+        self._line.wait(lambda: self._has_come_to(stage), self._line.agent, limit_s)
 
     def approve(self) -> None:
         """What a person does who finds nothing to correct."""
@@ -139,7 +147,7 @@ class Play:
 
     def until_ticketed(self) -> Outcome:
         """From the approval to the ticket. raises WhisperError: there is none, or more than one."""
-        self._follow_to("ticketed")
+        self.until("ticketed")
         call = self.server_says()
         segments = list(call.transcript.segments) if call.transcript else []
         ours = [ticket for ticket in self._line.tickets() if f"rec-{self.call_id}" in ticket["tags"]]
@@ -161,13 +169,11 @@ class Play:
         )
 
     def server_says(self) -> wire.Call:
-        answer = _good(self._api.get(f"{wire.CALLS}/{self.call_id}"))
-        return msgspec.json.decode(answer.content, type=wire.Call)
+        return self.ask(f"{wire.CALLS}/{self.call_id}", wire.Call)
 
-    def _follow_to(self, stage: str) -> None:
-        length_s = self._call.duration_s
-        limit_s = PATIENCE_S + length_s / self._speed + length_s * SLOWEST_SPEECH
-        self._line.wait(lambda: self._has_come_to(stage), self._line.agent, limit_s)
+    def ask(self, path: str, answer: type[T]) -> T:
+        """GET from the server's API. raises WhisperError: it refuses."""
+        return msgspec.json.decode(_good(self._api.get(path)).content, type=answer)
 
     def _has_come_to(self, stage: str) -> bool:
         moments = self._line.moments()
@@ -189,8 +195,11 @@ class Play:
         return stage in self.timings_s
 
     def _look_at_progress(self) -> None:
-        answer = _good(self._api.get(f"{wire.TRANSCRIPTION_STATUS}/{self.call_id}"))
-        self._progress(msgspec.json.decode(answer.content, type=wire.TranscriptionStatus).progress)
+        try:
+            status = self.ask(f"{wire.TRANSCRIPTION_STATUS}/{self.call_id}", wire.TranscriptionStatus)
+        except httpx.TransportError:
+            return  # a server that is just being started again
+        self._progress(status.progress)
         time.sleep(POLL_S)
 
     def _why(self, moment: dict[str, Any]) -> str:
