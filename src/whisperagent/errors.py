@@ -90,7 +90,7 @@ class NoRoom(WhisperError):
 
 
 class SealedError(WhisperError):
-    """The one error for bytes that are not an authentic sealed recording: no oracle about which check failed."""
+    """Bytes that are not an authentic sealed recording: one error, no oracle about which check failed."""
 
 
 class AudioError(WhisperError):

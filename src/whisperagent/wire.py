@@ -222,7 +222,7 @@ class Review(Struct, frozen=True):
 class Ticket(Struct, frozen=True):
     """id and url: the ticket system's own, empty until it has answered.
 
-    unanswered: sends whose outcome nobody knows; kept with the ticket, it decides whether one more is allowed.
+    unanswered: sends whose outcome nobody knows; it decides whether one more is allowed.
     """
 
     sink: str
@@ -288,7 +288,8 @@ class Event(Struct, frozen=True):
     """A message of the review channel: a hint that something changed; the store is the truth.
 
     seq: rises by at least one; give the last one seen as `last_seq` to get what was missed.
-    kind: `call.received`, `call.state`, `call.progress`, `review.claimed`, `review.released`, `transcript.edited`.
+    kind: `call.received`, `call.state`, `call.progress`, `review.claimed`, `review.released`,
+        `transcript.edited`.
     """
 
     seq: int
