@@ -1,0 +1,6 @@
+"""Transcribe: from the bytes of a call to who said what, when.
+
+decode.py makes samples of bytes (in a process of its own), engine.py makes words of samples, one side of the
+call at a time, guards.py takes out what nobody said, merge.py puts both sides on one time line. models.py
+knows where speech models lie. score.py says how well it went, where the truth is known.
+"""

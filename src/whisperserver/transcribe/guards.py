@@ -1,0 +1,45 @@
+"""Guards: what a speech model writes although nobody said it.
+
+Silence never reaches the model (engine.py cuts it out first), and faster-whisper itself drops what the
+model takes for silence and is unsure of. What is left are marks without a word, text that goes round in a
+loop, and the captions of the films that Whisper learnt from. A word that was said is worth more than a clean
+transcript: in doubt, it stays.
+"""
+
+import re
+
+NO_SPEECH = 0.6
+"""OpenAI's own limit: above it the model takes the sound for silence."""
+
+UNSURE = -0.7
+"""Log probability below which text over silence is not believed; Whisper's own limit is -1."""
+
+LOOP = 2.4
+"""Length over compressed length, OpenAI's own limit: above it faster-whisper tries again, then keeps it."""
+
+CAPTIONS = re.compile(
+    r"(sous-titr(es|age) .*(amara\.org|société radio-canada|st'? ?501)"
+    r"|sous-titres réalisés .*"
+    r"|merci d'avoir regardé (cette|la) vidéo"
+    r"|(subtitles|captions) by .*"
+    r"|thanks? (you )?for watching)\W*",
+    re.IGNORECASE,
+)
+
+
+def has_words(text: str) -> bool:
+    return any(letter.isalnum() for letter in text)
+
+
+def invented(text: str, no_speech: float, mean_log_probability: float, compression: float) -> bool:
+    """Is this text the model's own?
+
+    text: of one segment. no_speech: 0..1, how surely the model heard silence. mean_log_probability: of the
+    tokens of the window that the segment is from; compression: its text's length over its compressed length.
+    """
+    return (
+        not has_words(text)
+        or compression > LOOP
+        or (no_speech > NO_SPEECH and mean_log_probability < UNSURE)
+        or CAPTIONS.fullmatch(text.strip().replace("’", "'")) is not None
+    )
