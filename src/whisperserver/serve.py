@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import filelock
 import uvicorn
@@ -20,8 +21,10 @@ from whisperagent.errors import AlreadyRunning, UsageError
 from whisperagent.i18n import _
 from whisperagent.settings import Loaded
 from whisperserver import auth
-from whisperserver.app import Services, create_app
+from whisperserver.app import Background, create_app
+from whisperserver.services import Services
 from whisperserver.ticketing import Ticketing
+from whisperserver.tickets import TicketSink, sink_for
 
 STOP_S = 5
 """How long open requests may take to end when the server stops."""
@@ -41,9 +44,13 @@ def serve(loaded: Loaded) -> None:
     """
     serving = loaded.settings.serve
     auth.check_bind(serving)
+    sink = sink_for(loaded.settings.tickets)
     loaded.paths.server.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _lock(loaded), _listener(serving.host, serving.port) as listener:
-        app = create_app(loaded, background=(_ticketing, *[keep_worker] * serving.workers))
+        background: list[Background] = [keep_worker] * serving.workers
+        if sink is not None:
+            background.append(partial(_deliver_tickets, sink))
+        app = create_app(loaded, background)
         host, port = listener.getsockname()[:2]
         console.say(_("listening on {url}").format(url=f"http://{_in_url(host)}:{port}"))
         config = uvicorn.Config(
@@ -57,8 +64,8 @@ def serve(loaded: Loaded) -> None:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-async def _ticketing(services: Services) -> None:
-    await Ticketing(services.database, services.loaded.settings.tickets).run()
+async def _deliver_tickets(sink: TicketSink, services: Services) -> None:
+    await Ticketing(services.database, sink, services.loaded.settings.tickets.retry_s).run()
 
 
 async def keep_worker(services: Services) -> None:

@@ -8,16 +8,16 @@ because the ticket system's pace is kept by one `TicketSink`. A delivery may tak
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from whisperagent import settings
 from whisperagent.wire import CallState
 from whisperserver import jobs
 from whisperserver.store import calls
 from whisperserver.store.database import Database
 from whisperserver.store.reviews import StoredTicket
-from whisperserver.tickets import NotSent, TicketSink, deliver, sink_for
+from whisperserver.tickets import NotSent, TicketSink, deliver
 
 POLL_S = 0.5
 AT_ONCE = 50
@@ -28,21 +28,16 @@ log = logging.getLogger(__name__)
 
 
 class Ticketing:
-    """The ticket system of the settings, and what is on its way there.
+    """A ticket system, and what is on its way there. waits_s: see `tickets.deliver`."""
 
-    raises ConfigError: a setting of the ticket system is missing.
-    """
-
-    def __init__(self, database: Database, tickets: settings.Tickets) -> None:
+    def __init__(self, database: Database, sink: TicketSink, waits_s: Sequence[float]) -> None:
         self._database = database
-        self._settings = tickets
-        self._sink = sink_for(tickets)
+        self._sink = sink
+        self._waits_s = waits_s
         self._held: dict[jobs.Job, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Deliver until cancelled; what is on its way then goes back to the queue."""
-        if self._sink is None:
-            return
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._beat())
@@ -51,7 +46,7 @@ class Ticketing:
                     if job is None:
                         await asyncio.sleep(POLL_S)
                         continue
-                    self._held[job] = group.create_task(self._deliver(self._sink, job))
+                    self._held[job] = group.create_task(self._deliver(job))
         finally:
             await self._put_back()
 
@@ -61,10 +56,10 @@ class Ticketing:
                 return await jobs.take(session, jobs.TICKET)
         return None
 
-    async def _deliver(self, sink: TicketSink, job: jobs.Job) -> None:
+    async def _deliver(self, job: jobs.Job) -> None:
         """One job to its end. What fails here is not lost: the sweeper makes a job for it again."""
         try:
-            await self._bring(sink, job.call_id)
+            await self._bring(job.call_id)
         except NotSent as problem:
             log.warning("the ticket of call %s waits: %s", job.call_id, calls.in_words(problem))
             await asyncio.sleep(min(problem.retry_after_s, RETRY_AFTER_MAX_S))
@@ -74,7 +69,7 @@ class Ticketing:
             await jobs.end(session, job)
         del self._held[job]
 
-    async def _bring(self, sink: TicketSink, call_id: str) -> None:
+    async def _bring(self, call_id: str) -> None:
         """Deliver the ticket of an approved call; of any other there is nothing to do."""
         async with self._database.reading() as session:
             call = await calls.find(session, call_id)
@@ -82,8 +77,8 @@ class Ticketing:
                 return
             ticket = (await calls.detail(session, call_id)).ticket
         if ticket is not None:
-            record = StoredTicket(self._database, call_id, sink.name, ticket.draft)
-            await deliver(sink, ticket.draft, call_id, record, self._settings.retry_s)
+            record = StoredTicket(self._database, call_id, self._sink.name, ticket.draft)
+            await deliver(self._sink, ticket.draft, call_id, record, self._waits_s)
 
     async def _beat(self) -> None:
         while True:

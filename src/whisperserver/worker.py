@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -183,7 +183,7 @@ async def _until_stopped(worker: Worker, *, until_eof: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     if until_eof:
-        threading.Thread(target=lambda: (sys.stdin.read(), stop()), daemon=True).start()
+        threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()
     try:
         await work
     except asyncio.CancelledError:
@@ -191,6 +191,11 @@ async def _until_stopped(worker: Worker, *, until_eof: bool) -> None:
         logging.shutdown()
         # The thread that transcribes cannot be interrupted, and Python would wait for it.
         os._exit(0)
+
+
+def _wait_for_eof(then: Callable[[], None]) -> None:
+    sys.stdin.read()
+    then()
 
 
 def _cause(problem: BaseException) -> str:

@@ -3,7 +3,6 @@
 Looks only where anybody could: at what the agent prints, at the server's API, at the ticket system's page.
 """
 
-import json
 import time
 import wave
 from collections.abc import Callable
@@ -43,22 +42,13 @@ SLOWEST_SPEECH = 5.0
 T = TypeVar("T")
 
 
-class Turn(msgspec.Struct, frozen=True):
-    """What was really said. speaker: `agent` or `caller`; times in seconds of the file."""
-
-    speaker: wire.Speaker
-    start_s: float
-    end_s: float
-    text: str
-
-
 @dataclass(frozen=True)
 class Recording:
     """A call to play. truth: empty when nobody wrote down what is said in it."""
 
     wav: Path
     duration_s: float
-    truth: tuple[Turn, ...]
+    truth: tuple[score.Turn, ...]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +57,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     states: list[str]
     transcript: list[wire.Segment]
-    expected: list[Turn]
+    expected: list[score.Turn]
     wer: float | None
     speaker_accuracy: float | None
     ticket: dict[str, Any]
@@ -216,12 +206,11 @@ def _good(answer: httpx.Response) -> httpx.Response:
     return answer
 
 
-def _truth(path: Path) -> tuple[Turn, ...]:
+def _truth(path: Path) -> tuple[score.Turn, ...]:
     if not path.is_file():
         return ()
     try:
-        turns = json.loads(path.read_text("utf-8"))["turns"]
-        return tuple(Turn(turn["speaker"], turn["start"], turn["end"], turn["text"]) for turn in turns)
+        return score.truth(path)
     except (ValueError, LookupError, TypeError) as problem:
         raise UsageError(
             _("{path} does not say who says what in this call").format(path=path),
