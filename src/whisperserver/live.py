@@ -63,7 +63,7 @@ class Live:
         self._database = database
         self._subscriptions: set[Subscription] = set()
         self._progress: dict[str, float] = {}
-        self._seq = 0
+        self._seq: int | None = None
 
     @property
     def clients(self) -> int:
@@ -71,8 +71,6 @@ class Live:
 
     async def run(self) -> None:
         """Feed the subscriptions until cancelled."""
-        async with self._database.reading() as session:
-            self._seq = await events.newest(session)
         while True:
             try:
                 await self._look()
@@ -113,6 +111,8 @@ class Live:
 
     async def _look(self) -> None:
         async with self._database.reading() as session:
+            if self._seq is None:  # at the first look only, so that a tailer started again misses nothing
+                self._seq = await events.newest(session)
             news = await events.since(session, self._seq, PAGE)
             running = select(CallRow.call_id, CallRow.progress).where(
                 CallRow.state == wire.CallState.TRANSCRIBING

@@ -109,7 +109,7 @@ class Recordings:
 class _Object(io.RawIOBase):
     """obstore's reader, as Python's io wants it."""
 
-    def __init__(self, reader: obstore.ReadableFile) -> None:
+    def __init__(self, reader: "obstore.ReadableFile") -> None:  # a name of its type stubs only
         self._reader = reader
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]

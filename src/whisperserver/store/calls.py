@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, literal, literal_column, select, text, tuple_
+from sqlalchemy import Row, Select, and_, delete, literal, literal_column, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from whisperagent import wire
@@ -275,12 +275,21 @@ def shown(row: TranscriptRow) -> wire.Transcript:
 
 
 async def erase(session: AsyncSession, call: CallRow) -> None:
-    """Forget a call but for its id, so that it cannot come back by a re-sent upload."""
-    for table in (PartRow, TranscriptRow, ReviewRow, TicketRow, ClaimRow):
+    """Forget a call but for its id, so that it cannot come back by a re-sent upload, and the times of its
+    work, so that figures which only rise do not fall.
+    """
+    for table in (PartRow, ReviewRow, TicketRow, ClaimRow):
         await session.execute(delete(table).where(table.call_id == call.call_id))
+    of_call = TranscriptRow.call_id == call.call_id
+    await session.execute(update(TranscriptRow).where(of_call).values(segments=(), original=(), language=""))
     await search.forget(session, call.number)
+    await search.purge(session)
     call.agent_name = call.remote_party = call.language = call.snippet = ""
     move(session, call, CallState.ERASED)
+
+
+async def has_transcript(session: AsyncSession, call_id: str) -> bool:
+    return await session.get(TranscriptRow, call_id) is not None
 
 
 async def waiting_for_parts(session: AsyncSession, patience: timedelta) -> Sequence[CallRow]:

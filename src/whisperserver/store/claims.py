@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from whisperagent.wire import CallState
 from whisperserver.store import calls, events
 from whisperserver.store.models import ClaimRow
 
@@ -15,7 +16,8 @@ async def claim(session: AsyncSession, call_id: str, extension: str) -> bool:
     held = await session.get(ClaimRow, call_id)
     if held is not None:
         return held.extension == extension
-    if await calls.find(session, call_id) is None:
+    call = await calls.find(session, call_id)
+    if call is None or call.state == CallState.ERASED:
         return False
     session.add(ClaimRow(call_id=call_id, extension=extension, at=datetime.now(UTC)))
     events.tell(session, "review.claimed", call_id, by=extension)

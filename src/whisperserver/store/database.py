@@ -47,7 +47,8 @@ class Database:
         self.path = path
         self.config = SQLAlchemyAsyncConfig(
             connection_string=URL.create("sqlite+aiosqlite", database=str(path)).render_as_string(),
-            engine_config=EngineConfig(pool_size=1, max_overflow=0, pool_timeout=60),
+            # The values of a statement may be words of a call: they stay out of errors, so out of the log.
+            engine_config=EngineConfig(pool_size=1, max_overflow=0, pool_timeout=60, hide_parameters=True),
             session_config=AsyncSessionConfig(expire_on_commit=False),
         )
         self._engine = self.config.get_engine()
@@ -67,6 +68,11 @@ class Database:
         async with self._session() as session, session.begin():
             await session.execute(text("BEGIN IMMEDIATE"))
             yield session
+
+    async def forget(self) -> None:
+        """Leave nothing of what was deleted in the log that SQLite writes ahead."""
+        async with self._engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -109,4 +115,5 @@ def _set_up(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only unlinked
     cursor.close()

@@ -106,16 +106,19 @@ class StoredTicket:
         return row.ticket if row else wire.Ticket(sink=self._sink, state=TicketState.DRAFT, draft=self._draft)
 
     async def save(self, ticket: wire.Ticket) -> None:
-        """Keep the ticket; once it is made, the call is ticketed, in the same transaction."""
+        """Keep the ticket; once it is made, the call is ticketed, in the same transaction.
+
+        raises NotFound, Gone: the call was erased meanwhile; what the ticket says must not come back with it.
+        """
         now = datetime.now(UTC)
         async with self._database.writing() as session:
+            call = await calls.get(session, self._call_id)
             row = await _row(session, self._call_id, self._sink)
             if row is None:
                 row = TicketRow(call_id=self._call_id, sink=self._sink)
                 session.add(row)
             row.ticket, row.state, row.changed_at = ticket, ticket.state, now
-            call = await calls.find(session, self._call_id)
-            if call is None or call.state != CallState.APPROVED:
+            if call.state != CallState.APPROVED:
                 return
             if ticket.state is TicketState.CREATED:
                 calls.move(session, call, CallState.TICKETED)

@@ -34,5 +34,10 @@ async def index(
     )
 
 
+async def purge(session: AsyncSession) -> None:
+    """Write the index anew without what was forgotten, which otherwise stays in it until a later merge."""
+    await session.execute(text("INSERT INTO call_text (call_text) VALUES ('optimize')"))
+
+
 async def forget(session: AsyncSession, number: int) -> None:
     await session.execute(text("DELETE FROM call_text WHERE rowid = :number"), {"number": number})
