@@ -21,6 +21,7 @@ BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 def write(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
     """Put `content` at `path` in one step: a reader sees the old file or the new one.
 
+    mode: who may read and write it, whatever the umask; Windows has no such thing.
     durable: synced before this returns; without, a power cut may bring the old content back.
     raises OSError: as the system says; the old file is then untouched.
     """
@@ -28,6 +29,8 @@ def write(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), mode)
     try:
         with os.fdopen(handle, "wb") as file:
+            if hasattr(os, "fchmod"):
+                os.fchmod(handle, mode)
             file.write(content)
             file.flush()
             if durable:

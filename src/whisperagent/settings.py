@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,12 +17,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from whisperagent import files
 from whisperagent.errors import ConfigError
 from whisperagent.i18n import _, use
 
 ENV_PREFIX = "WA_"
 NOT_SETTINGS = ("WA_HOME", "WA_CONFIG", "WA_TOKEN", "WA_DEBUG")
 """Variables with our prefix that name a place or carry a secret."""
+SECRETS = ("serve.signing_key", "tickets.client_secret")
+"""Settings that are never shown."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +70,7 @@ class Recording(Section, frozen=True):
 
 
 class Upload(Section, frozen=True):
-    """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: how long sent calls stay."""
+    """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: for calls that are sent."""
 
     retry_s: Annotated[float, Meta(gt=0)] = 300.0
     retry_max_s: Annotated[float, Meta(gt=0)] = 3600.0
@@ -107,8 +111,9 @@ class Speech(Section, frozen=True):
 
 
 class Tickets(Section, frozen=True):
-    """NinjaOne: `url` of the region, organisation and form to file under (GET /v2/organizations, /v2/ticketing/ticket-form).
+    """NinjaOne: `url` of the region; organization and form to file under.
 
+    Their numbers are in the answers to GET /v2/organizations and /v2/ticketing/ticket-form.
     board: where to look for a ticket whose answer was lost; 0 looks on every board. retry_s: the waits
     before each look (docs/tickets.md).
     """
@@ -243,25 +248,34 @@ def load(flags: dict[str, Any] | None = None) -> Loaded:
 def write(path: Path, key: str, text: str) -> Any:
     """Set `key` (`upload.retry_s`) in the file to `text`, keeping its comments; gives the value written.
 
-    raises ConfigError: as `load`, and then the file stays as it was.
+    A new file is for its owner only; an old one keeps its mode, but for others' right to read a secret.
+    raises ConfigError: as `load`, or the file cannot be written; it then stays as it was.
     """
     import tomlkit  # only `wa config set` writes
 
     section, _dot, name = key.partition(".")
     value = _from_text(text, key)
-    current = _read_file(path)
+    content = _text_of(path) or ""
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
-    for known, old in _flatten(current):
+    for known, old in _flatten(_parsed(path, content)):
         _put(values, source, known, old, str(path))
     _put(values, source, key, value, _("the command line"))
     _checked(values, source)
-    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    document = tomlkit.parse(content)
     document.setdefault(section, tomlkit.table())[name] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(tomlkit.dumps(document), "utf-8")
-    temporary.replace(path)
+    # Where config.toml is a link, as in a folder of dotfiles, the file behind it is replaced.
+    target = path.resolve()
+    mode = 0o600
+    with suppress(OSError):
+        mode = target.stat().st_mode & (0o770 if key in SECRETS else 0o777)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.write(target, tomlkit.dumps(document).encode(), mode=mode)
+    except OSError as problem:
+        raise ConfigError(
+            _("cannot write {path}").format(path=path), why=problem.strerror or str(problem)
+        ) from None
     return value
 
 
@@ -274,24 +288,49 @@ def flat(settings: Settings) -> list[tuple[str, Any]]:
     ]
 
 
+def shown(key: str, value: Any) -> Any:
+    """`value` as a person may see it: no secret, no password in an address."""
+    if key in SECRETS:
+        return "***" if value else value
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", value) if isinstance(value, str) else value
+
+
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        if os.environ.get("WA_CONFIG"):
-            raise ConfigError(
-                _("there is no {path}").format(path=path),
-                fix=_("mend WA_CONFIG, or make the file with `wa config set`"),
-            ) from None
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    content = _text_of(path)
+    if content is None and os.environ.get("WA_CONFIG"):
         raise ConfigError(
-            _("{path} is not a TOML file").format(path=path), why=str(problem), fix=_("mend that line")
-        ) from None
+            _("there is no {path}").format(path=path),
+            fix=_("mend WA_CONFIG, or make the file with `wa config set`"),
+        )
+    return _parsed(path, content or "")
+
+
+def _text_of(path: Path) -> str | None:
+    """What is in the file; None when there is none."""
+    try:
+        # Some editors on Windows begin a file with a byte order mark.
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as problem:
+        raise _not_toml(path, problem) from None
     except OSError as problem:
         raise ConfigError(
             _("cannot read {path}").format(path=path), why=problem.strerror or str(problem)
         ) from None
+
+
+def _parsed(path: Path, content: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content)
+    except tomllib.TOMLDecodeError as problem:
+        raise _not_toml(path, problem) from None
+
+
+def _not_toml(path: Path, problem: ValueError) -> ConfigError:
+    return ConfigError(
+        _("{path} is not a TOML file").format(path=path), why=str(problem), fix=_("mend that line")
+    )
 
 
 def _flatten(document: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -308,15 +347,20 @@ def _put(values: dict[str, Any], source: dict[str, str], key: str, value: Any, o
     known = [name for name, _value in flat(Settings())]
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)
+        written = [_variable(name) if origin.startswith(ENV_PREFIX) else name for name in near]
         raise ConfigError(
             _("unknown setting `{key}` in {origin}").format(key=key, origin=origin),
-            fix=_("did you mean `{near}`?").format(near=near[0])
-            if near
+            fix=_("did you mean `{near}`?").format(near=written[0])
+            if written
             else _("`wa config show` lists every setting"),
         )
     section, _dot, name = key.partition(".")
     values.setdefault(section, {})[name] = value
     source[key] = origin
+
+
+def _variable(key: str) -> str:
+    return ENV_PREFIX + key.upper().replace(".", "__")
 
 
 def _from_text(text: str, key: str) -> Any:
@@ -326,11 +370,14 @@ def _from_text(text: str, key: str) -> Any:
     if isinstance(default, str):
         return text
     if isinstance(default, tuple) and not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        if all(isinstance(item, str) for item in default):
+            return [part.strip() for part in text.split(",") if part.strip()]
+        text = f"[{text}]"
+    with suppress(tomllib.TOMLDecodeError):
+        document = tomllib.loads(f"value = {text}")
+        if len(document) == 1:
+            return document["value"]
+    return text
 
 
 def _checked(values: dict[str, Any], source: dict[str, str]) -> Settings:

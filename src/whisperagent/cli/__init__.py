@@ -2,21 +2,24 @@
 
 `wa --help` and `wa agent status` answer within 150 ms, so this package imports nothing heavier than
 Typer and the shared files; each command imports what it runs. Commands that the server brings are found
-by the entry-point group `wa.commands`, and no file of the agent names a server module.
+by the entry-point group `wa.commands`, and no file of the agent names a server module. Every error ends in
+`main`, which is the one place that turns it into words and an exit code.
 """
 
 import os
 import signal
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 import whisperagent
 from whisperagent import console
-from whisperagent.errors import NotInstalled, WhisperError
+from whisperagent.errors import ConfigError, NotInstalled, UsageError, WhisperError
 from whisperagent.i18n import _
 
 if TYPE_CHECKING:
@@ -43,11 +46,22 @@ class Commands(TyperGroup):
             found = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         elif points := _entry_points().select(name=cmd_name):
             found = next(iter(points)).load()
-        else:
+        elif ctx.resilient_parsing:
             return None
+        else:
+            raise self._unknown(ctx, cmd_name)
         command = typer.main.get_command(found)
         command.name = cmd_name
         return command
+
+    def _unknown(self, ctx: "Context", name: str) -> UsageError:
+        from difflib import get_close_matches  # only a mistake needs it
+
+        near = get_close_matches(name, self.list_commands(ctx), n=1)
+        return UsageError(
+            _("there is no command `wa {name}`").format(name=name),
+            fix=_did_you_mean(f"wa {near[0]}" if near else "", "wa"),
+        )
 
 
 def _entry_points() -> "EntryPoints":
@@ -78,7 +92,8 @@ def _version(asked: bool) -> None:
 def _main(
     ctx: typer.Context,
     color: Annotated[
-        str, typer.Option(metavar="auto|always|never", help=_("Colour of the output."))
+        Literal["auto", "always", "never"],
+        typer.Option(metavar="auto|always|never", help=_("Colour of the output.")),
     ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=_("Only results and errors."))] = False,
     debug: Annotated[bool, typer.Option("--debug", help=_("Show a traceback with an error."))] = False,
@@ -106,12 +121,28 @@ def _without_command(ctx: typer.Context) -> None:
 
 
 def main() -> None:
-    """Run `wa` and exit with the code of the error, 2 for a wrong command line, 130 after Ctrl+C, 143 after SIGTERM."""
+    """Run `wa` and exit: an error's own code, 2 for a wrong command line, 130 at Ctrl+C, 143 at SIGTERM."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     try:
-        app(prog_name="wa")
+        code = app(prog_name="wa", standalone_mode=False)
     except WhisperError as problem:
         _fail(problem)
+    except TyperException as problem:
+        _wrong_command_line(problem)
+    except typer.Abort:
+        # Ctrl+C or the end of input at a question.
+        console.say(_("cancelled"))
+        sys.exit(130)
+    except OSError as problem:
+        if not _about_our_folder(problem):
+            raise
+        _fail(
+            ConfigError(
+                _("cannot use {path}").format(path=problem.filename),
+                why=problem.strerror or str(problem),
+                fix=_("make that place writable, or set WA_HOME to another one"),
+            )
+        )
     except ModuleNotFoundError as missing:
         # A command whose libraries come with an extra: say which one, instead of a traceback.
         if (missing.name or "whisper").startswith("whisper"):
@@ -120,9 +151,44 @@ def main() -> None:
             module=missing.name
         )
         _fail(NotInstalled(what, fix='pip install "whisperagent[server]"'))
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(problem: WhisperError) -> None:
+def _wrong_command_line(problem: TyperException) -> NoReturn:
+    """What Typer says, in the form of our own errors."""
+    # Click's own errors; imported late because only a mistake needs them.
+    from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption
+
+    if isinstance(problem, NoArgsIsHelpError):
+        problem.show()
+        sys.exit(2)
+    context: Context | None = getattr(problem, "ctx", None)
+    command = context.command_path if context is not None else "wa"
+    what, near = problem.format_message().rstrip("."), ""
+    if isinstance(problem, NoSuchOption):
+        what = _("there is no option `{name}`").format(name=problem.option_name)
+        near = next(iter(problem.possibilities or ()), "")
+    _fail(UsageError(what[:1].lower() + what[1:], fix=_did_you_mean(near, command)))
+
+
+def _did_you_mean(near: str, command: str) -> str:
+    if near:
+        return _("did you mean `{near}`?").format(near=near)
+    return _("`{command} --help` says what there is").format(command=command)
+
+
+def _about_our_folder(problem: OSError) -> bool:
+    """Is it the home of this PC that cannot be read or written? Any other OSError is a bug, shown whole."""
+    from whisperagent.settings import paths
+
+    if not isinstance(problem.filename, str | os.PathLike):
+        return False
+    place, home = Path(problem.filename).absolute(), paths().home
+    return place.is_relative_to(home) or home.is_relative_to(place)
+
+
+def _fail(problem: WhisperError) -> NoReturn:
     if os.environ.get("WA_DEBUG"):
         import traceback
 

@@ -1,5 +1,6 @@
 """`wa config`: what the settings are, where they come from, and how to change one."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -11,14 +12,12 @@ config = typer.Typer(
     help=_("Show and change the settings."), no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 
-SECRET = ("serve.signing_key", "tickets.client_secret")
-
 
 @config.command(help=_("Every setting, its value and where the value comes from."))
 def show(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False) -> None:
     loaded = settings.load()
     rows = [
-        (key, "***" if key in SECRET and value else value, loaded.source.get(key, _("default")))
+        (key, settings.shown(key, value), loaded.source.get(key, "default"))
         for key, value in settings.flat(loaded.settings)
     ]
     if json:
@@ -26,7 +25,7 @@ def show(json: Annotated[bool, typer.Option("--json", help=_("One JSON document.
         return
     console.print_table(
         (_("setting"), _("value"), _("from")),
-        [(key, _text(value), source) for key, value, source in rows],
+        [(key, _text(value), _("default") if source == "default" else source) for key, value, source in rows],
         empty="",
     )
 
@@ -36,15 +35,43 @@ def path() -> None:
     console.print_data(str(settings.paths().config))
 
 
-@config.command(name="set", help=_("Write one setting into config.toml; comments in the file stay."))
+@config.command(
+    name="set",
+    help=_(
+        "Write one setting into config.toml; comments in the file stay. "
+        "Examples: `wa config set server.url http://192.168.1.100:3002`, "
+        "`wa config set tickets.client_secret -`."
+    ),
+)
 def set_(
-    key: Annotated[str, typer.Argument(help=_("For instance server.url"))],
-    value: Annotated[str, typer.Argument(help=_("The new value; lists as a,b,c"))],
+    key: Annotated[str, typer.Argument(metavar="KEY", help=_("For instance server.url"))],
+    value: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUE",
+            help=_("The new value; lists as a,b,c; `-` asks for it, or reads a line from standard input."),
+        ),
+    ],
 ) -> None:
+    if value == "-":
+        value = _asked_for(key)
+    elif key in settings.SECRETS:
+        console.say(_("a secret on the command line stays in the shell's history: `-` instead asks for it"))
     where = settings.paths().config
     written = settings.write(where, key, value)
-    console.say(_("{key} = {value} in {path}").format(key=key, value=_text(written), path=where))
+    console.say(
+        _("{key} = {value} in {path}").format(key=key, value=_text(settings.shown(key, written)), path=where)
+    )
     console.say(_("a running agent or server reads it at its next start"))
+
+
+def _asked_for(key: str) -> str:
+    if not console.interactive():
+        return sys.stdin.readline().rstrip("\r\n")
+    from getpass import getpass  # only for a question
+
+    # Nothing of what is typed is shown.
+    return getpass(f"{key}: ", sys.stderr)
 
 
 def _text(value: object) -> str:
