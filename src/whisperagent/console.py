@@ -18,6 +18,9 @@ from whisperagent.errors import WhisperError
 from whisperagent.i18n import _
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+PROGRESS_AFTER_S = 0.5
+"""What is over sooner needs no bar."""
+
 _color = "auto"
 _quiet = False
 
@@ -97,7 +100,7 @@ class Progress:
 
     def update(self, done: float) -> None:
         """done: how much of `total`, in its unit."""
-        if _quiet or not sys.stderr.isatty() or time.monotonic() - self._begun < 0.5:
+        if _quiet or not sys.stderr.isatty() or time.monotonic() - self._begun < PROGRESS_AFTER_S:
             return
         share = min(1.0, done / self.total) if self.total else 0.0
         full, empty = glyph("█", "#", sys.stderr), glyph("░", "-", sys.stderr)

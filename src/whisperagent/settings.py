@@ -5,7 +5,6 @@ the wrong type is an error with the file, the key and the nearest name, never si
 `WA_UPLOAD__RETRY_S=60` is `retry_s` under `[upload]`; `WA_HOME` moves every file.
 """
 
-import difflib
 import os
 import re
 import tomllib
@@ -20,6 +19,7 @@ from msgspec import Meta
 from whisperagent import files
 from whisperagent.errors import ConfigError
 from whisperagent.i18n import _, use
+from whisperagent.wire import END
 
 ENV_PREFIX = "WA_"
 NOT_SETTINGS = ("WA_HOME", "WA_CONFIG", "WA_TOKEN", "WA_DEBUG")
@@ -35,14 +35,14 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Agent(Section, frozen=True):
     """Who sits at this PC."""
 
-    extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}$")] = ""
+    extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}" + END)] = ""
     name: str = ""
 
 
 class Server(Section, frozen=True):
     """The server that this PC sends to. key: its public key in base64, pinned; else the first one seen is."""
 
-    url: Annotated[str, Meta(pattern=r"^https?://[^/]+/?$")] = "http://127.0.0.1:3002"
+    url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?" + END)] = "http://127.0.0.1:3002"
     key: str = ""
     timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
 
@@ -70,7 +70,7 @@ class Recording(Section, frozen=True):
 
 
 class Upload(Section, frozen=True):
-    """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: for calls that are sent."""
+    """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: for what is sent."""
 
     retry_s: Annotated[float, Meta(gt=0)] = 300.0
     retry_max_s: Annotated[float, Meta(gt=0)] = 3600.0
@@ -346,7 +346,9 @@ def _flatten(document: dict[str, Any]) -> list[tuple[str, Any]]:
 def _put(values: dict[str, Any], source: dict[str, str], key: str, value: Any, origin: str) -> None:
     known = [name for name, _value in flat(Settings())]
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1)
+        from difflib import get_close_matches  # only a mistake needs it
+
+        near = get_close_matches(key, known, n=1)
         written = [_variable(name) if origin.startswith(ENV_PREFIX) else name for name in near]
         raise ConfigError(
             _("unknown setting `{key}` in {origin}").format(key=key, origin=origin),
