@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 import msgspec
 
-from whisperagent import __version__, detect, files, wire
+from whisperagent import __version__, detect, files, status, wire
 from whisperagent.client import Client, ReviewChannel
 from whisperagent.errors import (
     AlreadyRunning,
@@ -31,10 +31,10 @@ from whisperagent.errors import (
     WhisperError,
 )
 from whisperagent.hosts import Host
-from whisperagent.i18n import _
+from whisperagent.i18n import _, ngettext
 from whisperagent.keys import Keys
 from whisperagent.privacy import masked
-from whisperagent.settings import Loaded
+from whisperagent.settings import Loaded, token
 from whisperagent.spool import Item, Spool
 from whisperagent.upload import Uploader, in_words
 from whisperagent.watch import CallWatch
@@ -47,12 +47,18 @@ RESTART_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 FORGIVEN_S = 60.0
 """A task that has run this long since it broke is well."""
 LOG_BYTES, LOG_FILES = 1 << 20, 5
+LOG_NAME = "agent.log"
+NOTES_SHOWN = 3
+"""Of what recovery found: the log has all of it."""
 
 log = logging.getLogger(__name__)
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """A change worth a line. event: detected, recording, sealed, queued, uploaded, …, the server's states."""
+    """A change worth a line.
+
+    event: what watch.py tells, then `uploaded` or `refused`, `overdue`, and the server's own states.
+    """
 
     at: datetime
     event: str
@@ -71,7 +77,7 @@ class Agent:
     """The daemon of this PC.
 
     once: stop when a call is over and everything is sent. report: called with every change.
-    raises ConfigError: no extension, a pattern that is none, a key that is none.
+    raises ConfigError: no extension, a pattern that is none, a key that is none. OSError: there can be no home.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class Agent:
         self.settings = settings
         self.spool = Spool(loaded.paths.spool)
         self._paths = loaded.paths
+        self._lock = filelock.FileLock(loaded.paths.lock)
         self._host = host
         self._once = once
         self._report = report
@@ -100,7 +107,7 @@ class Agent:
         self._client = Client(
             settings.server.url,
             settings.agent.extension,
-            token=os.environ.get("WA_TOKEN", ""),
+            token=token(),
             timeout_s=settings.server.timeout_s,
         )
         self._watch = CallWatch(host, self.spool, self._keys, settings, self._tell)
@@ -108,7 +115,7 @@ class Agent:
         self._channel: ReviewChannel | None = None
         self._channel_problem: WhisperError | None = None
         self._errors: dict[str, tuple[float, str]] = {}
-        self._rejected: list[Item] = []
+        self._refused: list[Item] = []
         self._started_at = datetime.now(UTC)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -118,9 +125,9 @@ class Agent:
     async def run(self) -> None:
         """Until `stop`; a call that is up then is closed and queued within a second.
 
-        raises AlreadyRunning: another agent has this home. With `once`: why a recording was not taken.
+        raises as `claimed`. With `once`: why a recording was not taken.
         """
-        with self._lock(), _log_to(self._paths.logs):
+        with self.claimed(), _log_to(self._paths.logs):
             log.info("agent %s starts, extension %s", __version__, self.settings.agent.extension)
             try:
                 async with self._client, asyncio.TaskGroup() as group:
@@ -143,6 +150,26 @@ class Agent:
                 log.info("agent stops")
         if self._once:
             self._raise_what_failed()
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """This home is ours alone; may be entered again, so that `run` is certain to start.
+
+        raises AlreadyRunning: another agent has this home. OSError: it cannot be written.
+        """
+        try:
+            # The system frees this lock when the process dies, however it dies.
+            self._lock.acquire(timeout=0.2)
+        except filelock.Timeout:
+            raise AlreadyRunning(
+                _("an agent runs on this PC already"),
+                why=_("process {pid} holds {lock}").format(pid=self._other_pid(), lock=self._paths.lock),
+                fix=_("`wa agent status` tells how it is, `wa` shows it"),
+            ) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def stop(self) -> None:
         """Ask `run` to end; call it in the event loop's own thread."""
@@ -247,8 +274,8 @@ class Agent:
     def _raise_what_failed(self) -> None:
         if self._uploader.problem is not None and self.spool.waiting() and self._needs_a_person():
             raise self._uploader.problem
-        if self._rejected:
-            item = self.spool.find(self._rejected[0].call_id)[0]
+        if self._refused:
+            item = self.spool.find(self._refused[0].call_id)[0]
             raise WhisperError(
                 _("the server did not take call {call_id}").format(call_id=item.call_id),
                 why=item.error,
@@ -271,18 +298,25 @@ class Agent:
         recent = time.monotonic() - FORGIVEN_S
         broken = [words for at, words in self._errors.values() if at > recent]
         unrecorded = [in_words(self._watch.problem)] if self._watch.problem else []
-        return [*broken, *unrecorded, *self._watch.notes]
+        notes = self._watch.notes[:NOTES_SHOWN]
+        if more := len(self._watch.notes) - len(notes):
+            notes.append(
+                ngettext(
+                    "{count} more such thing in {log}", "{count} more such things in {log}", more
+                ).format(count=more, log=self._paths.logs / LOG_NAME)
+            )
+        return [*broken, *unrecorded, *notes]
 
     def _sent(self, event: str, item: Item) -> None:
-        if event == "rejected":
-            self._rejected.append(item)
+        if event == "refused":
+            self._refused.append(item)
         self._tell(event, item.call_id, part=item.part)
 
     def _write_status(self, *, stopped: bool = False) -> None:
-        status = self.status()
+        now = self.status()
         if stopped:
-            status = msgspec.structs.replace(status, state="stopped", server_connected=False, call=None)
-        files.write(self._paths.status, msgspec.json.encode(status), durable=False)
+            now = msgspec.structs.replace(now, state="stopped", server_connected=False, call=None)
+        files.write(self._paths.status, msgspec.json.encode(now), durable=False)
 
     # Files of its own
 
@@ -297,26 +331,10 @@ class Agent:
                 return place.last_seq
         return 0
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        # The system frees this lock when the process dies, however it dies.
-        lock = filelock.FileLock(self._paths.lock)
-        try:
-            lock.acquire(timeout=0.2)
-        except filelock.Timeout:
-            raise AlreadyRunning(
-                _("an agent runs on this PC already"),
-                why=_("process {pid} holds {lock}").format(pid=self._other_pid(), lock=self._paths.lock),
-                fix=_("`wa agent status` shows it"),
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _other_pid(self) -> int | str:
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._paths.status.read_bytes(), type=wire.AgentStatus).pid
+        with contextlib.suppress(WhisperError):
+            if other := status.read(self._paths.status):
+                return other.pid
         return "?"
 
 
@@ -332,7 +350,7 @@ def _log_to(folder: Path) -> Iterator[None]:
     """Our own log in `folder`, a few files of a megabyte."""
     folder.mkdir(parents=True, exist_ok=True)
     handler = RotatingFileHandler(
-        folder / "agent.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
+        folder / LOG_NAME, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     ours = logging.getLogger("whisperagent")

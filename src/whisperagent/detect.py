@@ -8,7 +8,7 @@ a call and never ends one. Which window has the focus does not matter, nor does 
                            \\-> ending -> idle, or back to call
 
 Recording begins tentatively at the first capture, so that no word is missing, and goes on while the call
-is `ending`, so that a return loses nothing. Rules and weights: DESIGN.md 4.3, learnt from other recorders.
+is `ending`, so that a return loses nothing. The weights are those that proved themselves in other recorders.
 """
 
 import re

@@ -8,7 +8,7 @@ nothing is sent.
 """
 
 import base64
-import binascii
+import logging
 import os
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from whisperagent import files, sealed
 from whisperagent.errors import ConfigError, WhisperError
 from whisperagent.i18n import _
 from whisperagent.wire import ServerKey
+
+log = logging.getLogger(__name__)
 
 
 class KeyChanged(WhisperError):
@@ -34,7 +36,11 @@ class Keys:
         self._pin = home / "server.key"
         self._local = home / "local.key"
         self._server: X25519PublicKey | None = None
+        self._cure = _("ask who runs the server; if the new key is right, delete {path} and restart").format(
+            path=self._pin
+        )
         if configured:
+            self._cure = _("ask who runs the server; if the new key is right, set `server.key` to it")
             self._server = _public_key(configured, "server.key", "config.toml")
         elif self._pin.exists():
             self._server = _public_key(self._pin.read_text("ascii", "replace"), "server.key", str(self._pin))
@@ -48,7 +54,10 @@ class Keys:
 
         raises KeyChanged: it is another one.
         """
-        key = _public_key(shown.public_key, "public_key", _("the server's answer"))
+        try:
+            key = _from_base64(shown.public_key)
+        except ValueError as problem:
+            raise WhisperError(_("the server shows a key that is none"), why=str(problem)) from None
         if self._server is None:
             files.write(self._pin, base64.b64encode(key.public_bytes_raw()) + b"\n")
             self._server = key
@@ -58,9 +67,7 @@ class Keys:
                 why=_("pinned is {ours}, shown is {theirs}; until this is settled nothing is sent").format(
                     ours=sealed.key_id(self._server).hex(), theirs=sealed.key_id(key).hex()
                 ),
-                fix=_("ask who runs the server; if the new key is right, delete {path} and restart").format(
-                    path=self._pin
-                ),
+                fix=self._cure,
             )
 
     def wrap_for_server(self, recording: Path) -> None:
@@ -85,13 +92,24 @@ class Keys:
     def _local_key(self) -> X25519PrivateKey:
         if not self._local.exists():
             files.write(self._local, X25519PrivateKey.generate().private_bytes_raw())
-        return X25519PrivateKey.from_private_bytes(self._local.read_bytes())
+        try:
+            return X25519PrivateKey.from_private_bytes(self._local.read_bytes())
+        except ValueError:
+            # A damaged key must not keep the next call from being recorded.
+            damaged = self._local.with_name(f"{self._local.name}.damaged")
+            log.error("%s is no key: it is kept as %s, and a new one is made", self._local, damaged)
+            files.replace(self._local, damaged)
+            return self._local_key()
+
+
+def _from_base64(text: str) -> X25519PublicKey:
+    return X25519PublicKey.from_public_bytes(base64.b64decode(text.strip(), validate=True))
 
 
 def _public_key(text: str, key: str, origin: str) -> X25519PublicKey:
     try:
-        return X25519PublicKey.from_public_bytes(base64.b64decode(text.strip(), validate=True))
-    except (binascii.Error, ValueError) as problem:
+        return _from_base64(text)
+    except ValueError as problem:
         raise ConfigError(
             _("wrong value for `{key}` in {origin}").format(key=key, origin=origin),
             why=_("it is not an X25519 public key in base64: {problem}").format(problem=problem),

@@ -30,7 +30,7 @@ LOOK_S = 1.0
 class Uploader:
     """Sends what waits in `spool`.
 
-    tell: called with `uploaded` or `rejected` and the item. problem: why nothing can be sent now, None
+    tell: called with `uploaded` or `refused` and the item. problem: why nothing can be sent now, None
     when the server takes everything. server_seen_at: when it last answered.
     """
 
@@ -88,7 +88,7 @@ class Uploader:
             return problem
         except (ServerRefused, SealedError) as problem:
             self._spool.reject(item, in_words(problem))
-            self._tell("rejected", item)
+            self._tell("refused", item)
         except ServerUnreachable as problem:
             if problem.retry_after_s or not await self._answers():
                 return problem

@@ -96,7 +96,7 @@ def test_a_recording_that_the_server_refuses_is_set_aside_with_its_words(
     server.fail = lambda metadata: answer if metadata.call_id == bad.call_id else None
     server.start()
     told = asyncio.run(upload_until(spool, server, keys, drained(spool)))
-    assert told == [("rejected", bad.call_id), ("uploaded", good.call_id)]
+    assert told == [("refused", bad.call_id), ("uploaded", good.call_id)]
     assert spool.find(bad.call_id)[0].error == "no such codec"
 
 

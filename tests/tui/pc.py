@@ -1,5 +1,6 @@
 """This PC as an agent leaves it: agent.json and a spool, written by the agent's own code."""
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Pc:
     ) -> None:
         """The agent says this of itself."""
         status = wire.AgentStatus(
-            pid=4242,
+            pid=os.getpid(),
             version="0.1.0",
             state=call.state if call else "idle",
             started_at=samples.NOW - timedelta(hours=6),

@@ -15,7 +15,7 @@ from tests.tui.looking import shown, until, until_shown
 from tests.tui.pc import Pc
 from whisperagent.tui.app import WaApp
 from whisperagent.tui.review import Review
-from whisperagent.wire import CurrentCall
+from whisperagent.wire import CallState, CurrentCall
 
 Script = Callable[[Pilot[None]], Awaitable[None]]
 
@@ -109,7 +109,7 @@ def test_what_waits_is_counted_and_each_call_says_where_it_is(
         assert "Calls today: 4" in shown(pilot.app)
         await until_shown(pilot, "tried 3 times, again at 14:35")
         await until_shown(pilot, "ticket 4702")
-        server.change(samples.OUTLOOK, state=samples.CallState.APPROVED)
+        server.change(samples.OUTLOOK, state=CallState.APPROVED)
         await until_shown(pilot, "✓ approved")
 
     watching(script)

@@ -16,6 +16,7 @@ from whisperagent.tui.app import WaApp
 from whisperagent.tui.drafts import Draft, TicketText
 from whisperagent.tui.editor import Editor
 from whisperagent.tui.transcript import Transcript
+from whisperagent.wire import CallState
 
 Script = Callable[[Pilot[None]], Awaitable[None]]
 
@@ -342,9 +343,7 @@ def test_the_words_show_by_themselves_when_the_transcription_is_done(
         await until_shown(pilot, "It is being transcribed")
         server.tell("call.progress", samples.COMING, progress=0.4)
         await until_shown(pilot, "transcribing 40 %")
-        done = samples.call(
-            samples.COMING, samples.CallState.TRANSCRIBED, 4, "Mairie", samples.OUTLOOK_WORDS[:2]
-        )
+        done = samples.call(samples.COMING, CallState.TRANSCRIBED, 4, "Mairie", samples.OUTLOOK_WORDS[:2])
         server.put(done)
         await until_shown(pilot, "Infogérance")
         assert "to review" in shown(pilot.app)

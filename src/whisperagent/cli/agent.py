@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whisperagent import console, settings
-from whisperagent.errors import UsageError
 from whisperagent.i18n import _
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ agent = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-
-STALE_S = 10.0
-"""A living agent writes its status every second."""
 
 
 @agent.command(help=_("Run the agent: a dashboard on a terminal, lines of text elsewhere."))
@@ -48,9 +44,12 @@ def run(
 
 @agent.command(help=_("Is the agent running, and what does it do? Exit code 1 when it does not run."))
 def status(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False) -> None:
-    settings.load()
-    found = _read_status(settings.paths().status)
-    running = found is not None and _alive(found)
+    from datetime import UTC, datetime
+
+    from whisperagent import status as last_words
+
+    found = last_words.read(settings.load().paths.status)
+    running = found is not None and last_words.runs(found, datetime.now(UTC))
     if json:
         console.print_json({"running": running, "status": found})
     elif found is None:
@@ -66,7 +65,12 @@ def _dashboard(loaded: settings.Loaded, simulate: Path | None, speed: float) -> 
     from whisperagent.tui.app import WaApp
 
     daemon = Agent(loaded, choose(simulate, speed, loaded.paths.home))
-    WaApp(loaded, agent=daemon).run()
+    # Claimed before the screens open: a second agent is an error, not a screen that records nothing.
+    with daemon.claimed():
+        app = WaApp(loaded, agent=daemon)
+        app.run()
+    if app.return_code:
+        raise typer.Exit(app.return_code)
 
 
 def _headless(
@@ -133,7 +137,7 @@ def _words(event: str) -> str:
         "sealed": _("sealed"),
         "queued": _("queued"),
         "uploaded": _("on the server"),
-        "rejected": _("not taken by the server"),
+        "refused": _("refused by the server"),
         "overdue": _("waits for very long; it is kept, and tried again"),
         "received": _("received"),
         "transcribing": _("being transcribed"),
@@ -141,54 +145,41 @@ def _words(event: str) -> str:
         "approved": _("approved"),
         "ticketed": _("ticket made"),
         "failed": _("could not be transcribed"),
+        "rejected": _("discarded"),
+        "erased": _("erased"),
+        "quarantined": _("quarantined"),
     }.get(event, event)
 
 
 def _detail(key: str, value: object) -> str:
+    from whisperagent.tui import words
+
     if key == "duration_s" and isinstance(value, float):
-        return _("{seconds:.0f} s").format(seconds=value)
+        return words.clock(value)
     if key == "part" and value != 1:
-        return _("part {part}").format(part=value)
-    return str(value) if key in ("remote_party", "reason") else ""
-
-
-def _read_status(path: Path) -> "AgentStatus | None":
-    import msgspec
-
-    from whisperagent.wire import AgentStatus
-
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=AgentStatus)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.MsgspecError) as problem:
-        raise UsageError(
-            _("cannot read {path}").format(path=path), why=str(problem), fix=_("restart the agent")
-        ) from None
-
-
-def _alive(found: "AgentStatus") -> bool:
-    """Does the process live, and does it still write? A number of a dead process may be another's by now."""
-    import time
-
-    from whisperagent.hosts import process_exists
-
-    fresh = time.time() - found.updated_at.timestamp() < STALE_S
-    return found.state != "stopped" and fresh and process_exists(found.pid)
+        return _("part {number}").format(number=value)
+    return words.clean(str(value)) if key in ("remote_party", "reason") else ""
 
 
 def _print_status(found: "AgentStatus", running: bool) -> None:
+    from whisperagent.tui import words
+    from whisperagent.wire import SpoolState
+
     yes, no = console.glyph("●", "*"), console.glyph("○", "-")
     if running:
-        state = console.styled(f"{yes} {_state(found.state)}", "green")
+        state = f"{yes} {_state(found.state)}"
     elif found.state == "stopped":
         state = f"{no} {_('stopped')}"
     else:
-        state = console.styled(f"{no} {_('dead: it ended without saying so')}", "red")
+        state = f"{no} {_('dead: it ended without saying so')}"
     last = f"{found.updated_at.astimezone():%Y-%m-%d %H:%M:%S}"
     server = _("connected") if found.server_connected else found.server_error or _("not connected")
     process = _("process {pid}, version {version}").format(pid=found.pid, version=found.version)
-    waiting = ", ".join(f"{name} {count}" for name, count in found.queue.items() if count)
+    waiting = ", ".join(
+        f"{words.spool_state(state).text} {count}"
+        for state in SpoolState
+        if (count := found.queue.get(state))
+    )
     rows = [
         (_("agent"), f"{state}, {process}"),
         (_("seen at"), last),
@@ -199,12 +190,12 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
     ]
     if running and found.call is not None:
         call = found.call
-        rows.append((_("call"), f"{call.remote_party or call.call_id}, {call.recorded_s:.0f} s"))
+        rows.append((_("call"), f"{call.remote_party or call.call_id}, {words.clock(call.recorded_s)}"))
     if found.error:
-        rows.append((_("trouble"), console.styled(found.error, "yellow")))
+        rows.append((_("trouble"), found.error))
     width = max(len(label) for label, _value in rows)
     for label, value in rows:
-        console.print_data(f"{label.ljust(width)}  {value}")
+        console.print_data(f"{label.ljust(width)}  {words.clean(value)}")
 
 
 def _state(state: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from whisperagent import console, settings
 from whisperagent.errors import UsageError
 from whisperagent.i18n import _, ngettext
+from whisperagent.tui import words
 
 if TYPE_CHECKING:
     from whisperagent.spool import Item, Spool
@@ -112,10 +113,10 @@ def _row(item: "Item") -> tuple[str, ...]:
         str(item.part),
         _state(item),
         f"{item.started_at.astimezone():%Y-%m-%d %H:%M}",
-        _length(item.duration_s),
+        words.clock(item.duration_s),
         _size(item.size),
         str(item.attempts),
-        item.error,
+        words.clean(item.error),
     )
 
 
@@ -127,14 +128,14 @@ def _lines(item: "Item") -> list[tuple[str, str]]:
         (_("call"), item.call_id),
         (_("part"), f"{item.part}, {ending}, {whole}"),
         (_("state"), _state(item)),
-        (_("with"), item.remote_party or "-"),
+        (_("other party"), words.clean(item.remote_party) or "-"),
         (_("begun"), f"{item.started_at.astimezone():%Y-%m-%d %H:%M:%S}"),
-        (_("length"), _length(item.duration_s)),
+        (_("length"), words.clock(item.duration_s)),
         (_("file"), f"{item.path} ({_size(item.size)})" if item.size else _("deleted: the server has it")),
         (_("tries"), str(item.attempts)),
     ]
     if item.error:
-        lines.append((_("trouble"), item.error))
+        lines.append((_("trouble"), words.clean(item.error)))
     if item.next_attempt_at is not None:
         lines.append((_("next try"), f"{item.next_attempt_at.astimezone():%Y-%m-%d %H:%M:%S}"))
     if entry.acknowledged_at is not None:
@@ -144,20 +145,8 @@ def _lines(item: "Item") -> list[tuple[str, str]]:
 
 def _state(item: "Item") -> str:
     """The state as word and glyph."""
-    symbol, plain, word = {
-        "recording": ("●", "*", _("recording")),
-        "queued": ("↑", "^", _("queued")),
-        "overdue": ("⚠", "!", _("overdue")),
-        "rejected": ("✗", "x", _("rejected")),
-        "done": ("✓", "+", _("done")),
-    }[str(item.state)]
-    return f"{console.glyph(symbol, plain)} {word}"
-
-
-def _length(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    word = words.spool_state(item.state)
+    return f"{console.glyph(word.glyph, words.ASCII.get(word.glyph, ''))} {word.text}".lstrip()
 
 
 def _size(size: int) -> str:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Literal, Protocol
@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
@@ -24,7 +25,7 @@ from whisperagent import wire
 from whisperagent.errors import ConfigError, WhisperError
 from whisperagent.i18n import _, deferred
 from whisperagent.settings import Loaded
-from whisperagent.tui import words
+from whisperagent.tui import signs, words
 from whisperagent.tui.base import Page
 from whisperagent.tui.calls import Calls
 from whisperagent.tui.dashboard import Dashboard
@@ -55,7 +56,8 @@ class Runnable(Protocol):
 class WaApp(App[None]):
     """The screens of one person. agent: run in this process while they are open.
 
-    open_call: the id of a call to review at once, or `latest`. now: the clock, for tests.
+    open_call: the id of a call to review at once, or `latest`. plain: draw with ASCII alone; None: if the
+    terminal needs it. now: the clock, for tests.
     raises ConfigError: a theme or a key binding that does not exist.
     """
 
@@ -97,8 +99,11 @@ class WaApp(App[None]):
         open_call: str = "",
         start: Literal["dashboard", "calls"] = "dashboard",
         now: Callable[[], datetime] = words.now,
+        *,
+        plain: bool | None = None,
     ) -> None:
         super().__init__()
+        self._ascii = signs.Ascii(enabled=signs.needed() if plain is None else plain)
         self._agent = agent
         self._agent_worker: Worker[None] | None = None
         self._first_call = open_call
@@ -113,6 +118,9 @@ class WaApp(App[None]):
             _known(name, binding_ids(), "ui.keymap")
         self.set_keymap(ui.keymap)
         self.session = Session(self, loaded, now)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), *([self._ascii] if self._ascii.enabled else [])]
 
     # Life
 
@@ -251,9 +259,9 @@ class WaApp(App[None]):
             self.push_screen(Help(self.screen.help_text(), self._keys(self.screen)))
 
     def _keys(self, screen: Page) -> list[Key]:
-        """The keys that act now, one line an action."""
+        """The keys that act now, one line an action; what the screen is for comes first."""
         lines: dict[str, Key] = {}
-        for active in screen.active_bindings.values():
+        for active in sorted(screen.active_bindings.values(), key=lambda active: active.node is not screen):
             binding = active.binding
             if binding.id is None:
                 continue
@@ -279,13 +287,17 @@ class WaApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action that has a key here, and what has none."""
-        for active in screen.active_bindings.values():
-            if active.binding.id and active.enabled and active.binding.action != "command_palette":
-                yield SystemCommand(
-                    active.binding.description,
-                    active.tooltip,
-                    lambda active=active: self.run_action(active.binding.action, active.node),
-                )
+        with_keys = {
+            active.binding.action: active
+            for active in screen.active_bindings.values()
+            if active.binding.id and active.enabled and active.binding.action != "command_palette"
+        }
+        for action, active in with_keys.items():
+            yield SystemCommand(
+                active.binding.description,
+                active.tooltip,
+                lambda action=action, active=active: self.run_action(action, active.node),
+            )
         yield SystemCommand(_("Theme"), _("Choose other colours"), self.action_change_theme)
         yield SystemCommand(_("Reconnect"), _("Connect to the server again, now"), self.follow_server)
         yield SystemCommand(

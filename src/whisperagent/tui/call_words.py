@@ -43,10 +43,15 @@ def reviewable(call: wire.Call) -> bool:
 
 def transcript(call: wire.Call) -> str:
     """`00:12 caller: …`, a line for each segment."""
-    segments = call.transcript.segments if call.transcript else ()
-    return "\n".join(
-        f"{words.clock(segment.start_s)} {words.speaker(segment.speaker)}: {words.clean(segment.text)}"
-        for segment in segments
+    return "\n".join(map(spoken, call.transcript.segments)) if call.transcript else ""
+
+
+def spoken(segment: wire.Segment, text: str = "") -> str:
+    """One segment as a line. text: to show instead of its own."""
+    return _("{time} {speaker}: {text}").format(
+        time=words.clock(segment.start_s),
+        speaker=words.speaker(segment.speaker),
+        text=text or words.clean(segment.text),
     )
 
 

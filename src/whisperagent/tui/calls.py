@@ -13,7 +13,7 @@ from whisperagent.errors import WhisperError
 from whisperagent.i18n import _, deferred, ngettext
 from whisperagent.tui import words
 from whisperagent.tui.base import QUIT, Page
-from whisperagent.tui.rows import Column, Row, Rows
+from whisperagent.tui.rows import STATE_WIDTH, Column, Row, Rows
 from whisperagent.tui.session import Changes, Session
 from whisperagent.wire import CallState, CallSummary
 
@@ -112,7 +112,7 @@ class Calls(Page):
         )
         yield Rows(
             (
-                Column(_("State"), 18),
+                Column(_("State"), STATE_WIDTH),
                 Column(_("Time"), 11),
                 Column(_("Ext."), 5, wide_only=True),
                 Column(_("Other party"), 18),

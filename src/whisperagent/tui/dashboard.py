@@ -12,7 +12,7 @@ from whisperagent.tui import words
 from whisperagent.tui.base import QUIT, Page
 from whisperagent.tui.journey import Journey, journeys
 from whisperagent.tui.meters import CurrentCallPanel
-from whisperagent.tui.rows import Column, Row, Rows
+from whisperagent.tui.rows import STATE_WIDTH, Column, Row, Rows
 from whisperagent.tui.session import Changes, Session
 from whisperagent.wire import CallSummary, SpoolState
 
@@ -44,15 +44,16 @@ class Dashboard(Page):
         yield Static(markup=False, id="server")
         yield Rows(
             (
-                Column(_("State"), 18),
+                Column(_("State"), STATE_WIDTH),
                 Column(_("Time"), 11),
-                Column(_("Length"), 7),
+                Column(_("Length"), 7, wide_only=True),
                 Column(_("Other party"), 20),
                 Column(""),
             ),
             id="recent",
         )
         yield Static(markup=False, id="empty")
+        yield Static(markup=False, id="preview")
 
     def help_text(self) -> str:
         return _(
@@ -95,6 +96,16 @@ class Dashboard(Page):
     def _chosen(self, event: Rows.Chosen) -> None:
         self._open(event.key)
 
+    @on(Rows.Highlighted)
+    def _preview(self) -> None:
+        """What the row under the cursor has no room for."""
+        found = self._under_cursor()
+        self.query_one("#preview", Static).update(words.clean(found.note) if found else "")
+
+    def _under_cursor(self) -> Journey | None:
+        key = self.query_one(Rows).key
+        return next((journey for journey in self._journeys() if journey.call_id == key), None)
+
     def _open(self, call_id: str) -> None:
         found = {journey.call_id: journey for journey in self._journeys()}.get(call_id)
         if found is None:
@@ -118,6 +129,7 @@ class Dashboard(Page):
             _row(journey, words.when(journey.started_at, now)) for journey in found
         )
         self.query_one(Rows).display = bool(found)
+        self._preview()
         empty = self.query_one("#empty", Static)
         empty.display = not found
         empty.update(_("No calls yet. The first one shows here as soon as the softphone is in a call."))

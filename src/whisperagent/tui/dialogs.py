@@ -166,21 +166,17 @@ class Help(Dialog[None]):
             yield Label(_("Help"), markup=False, classes="question")
             with VerticalScroll(can_focus=True):
                 yield Static(self._about, markup=False, id="about")
-                yield Static(self._table(), markup=False)
+                width = max((len(key.key) for key in self._keys), default=0) + 2
+                for key in self._keys:
+                    with Horizontal(classes="key"):
+                        sign = Static(Content.styled(key.key, "bold $text-accent"), markup=False)
+                        sign.styles.width = width
+                        yield sign
+                        yield Static(
+                            Content.assemble((key.name, "bold"), "  ", (key.explanation, "$text-muted")),
+                            markup=False,
+                        )
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
-
-    def _table(self) -> Content:
-        width = max((len(key.key) for key in self._keys), default=0)
-        return Content("\n").join(
-            Content.assemble(
-                (key.key.rjust(width), "bold $text-accent"),
-                "  ",
-                (key.name, "bold"),
-                "  ",
-                (key.explanation, "$text-muted"),
-            )
-            for key in self._keys
-        )

@@ -85,7 +85,9 @@ def _waiting(item: Item, now: datetime) -> str:
         return item.error
     if not item.attempts or item.state is SpoolState.DONE:
         return ""
-    tries = ngettext("tried once", "tried {count} times", item.attempts).format(count=item.attempts)
+    count = item.attempts
     if item.next_attempt_at is None:
-        return tries
-    return _("{tries}, again at {time}").format(tries=tries, time=words.when(item.next_attempt_at, now))
+        return ngettext("tried once", "tried {count} times", count).format(count=count)
+    return ngettext("tried once, again at {time}", "tried {count} times, again at {time}", count).format(
+        count=count, time=words.when(item.next_attempt_at, now)
+    )

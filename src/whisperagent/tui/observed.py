@@ -5,16 +5,13 @@ agent; the dashboard looks once a second.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import msgspec
-
+from whisperagent import status as last_words
+from whisperagent.errors import WhisperError
 from whisperagent.settings import Paths
 from whisperagent.spool import Item, Spool
 from whisperagent.wire import AgentStatus, SpoolState
-
-SILENT_FOR = timedelta(seconds=5)
-"""The agent writes every second: after this it is gone, however it went."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Observer:
     def look(self, now: datetime) -> Pc:
         """What the files say. Blocks for as long as the disk takes."""
         status = self._status()
-        alive = status is not None and status.state != "stopped" and now - status.updated_at < SILENT_FOR
+        alive = status is not None and last_words.runs(status, now)
         try:
             counts = self._look_at_spool()
         except OSError as problem:
@@ -52,9 +49,9 @@ class Observer:
 
     def _status(self) -> AgentStatus | None:
         try:
-            return msgspec.json.decode(self._paths.status.read_bytes(), type=AgentStatus)
-        except (OSError, msgspec.DecodeError):
-            return None  # no agent has run here yet, or an older one with other words
+            return last_words.read(self._paths.status)
+        except WhisperError:
+            return None  # whatever it says, no agent that lives has said it
 
     def _look_at_spool(self) -> dict[str, int]:
         if not self._paths.spool.is_dir():

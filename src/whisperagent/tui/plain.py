@@ -16,7 +16,7 @@ import msgspec
 from whisperagent import console, wire
 from whisperagent.client import Client
 from whisperagent.errors import ServerRefused, UsageError, WhisperError
-from whisperagent.i18n import _
+from whisperagent.i18n import _, ngettext
 from whisperagent.tui import call_words, doubts, words
 from whisperagent.tui.drafts import Drafts, TicketText
 from whisperagent.wire import CallState
@@ -140,10 +140,12 @@ class PlainReview:
         if notice := call_words.notice(call, self._client.headers[wire.EXTENSION_HEADER]):
             console.print_data(notice)
         doubtful = sum(map(doubts.doubtful, self._segments))
-        counts = _("{count} segments, {doubtful} with a doubt").format(
-            count=len(self._segments), doubtful=doubtful
+        count = len(self._segments)
+        console.print_data(
+            ngettext(
+                "{count} segment, with doubts: {doubtful}", "{count} segments, with doubts: {doubtful}", count
+            ).format(count=count, doubtful=doubtful)
         )
-        console.print_data(counts)
         for number, text in self._unsaved().items():
             console.print_data(_("not saved yet, segment {number}: {text}").format(number=number, text=text))
         console.say(_("`next` reads the next segment, `read` reads all, `help` lists all commands"))
@@ -199,9 +201,7 @@ class PlainReview:
             words.clean(piece.text) + (doubts.SIGN if piece.doubtful else "")
             for piece in doubts.pieces(segment)
         )
-        console.print_data(
-            f"{number}. {words.clock(segment.start_s)} {words.speaker(segment.speaker)}: {text}"
-        )
+        console.print_data(f"{number}. {call_words.spoken(segment, text)}")
 
     def _segment(self, number: str) -> tuple[wire.Segment, int]:
         """By its number; the one read last when there is none."""
@@ -321,7 +321,12 @@ class PlainReview:
         if unsaved := self._unsaved():
             numbers = ", ".join(map(str, unsaved))
             raise UsageError(
-                _("corrections are not saved, in segment {numbers}").format(numbers=numbers), fix="save"
+                ngettext(
+                    "the correction of segment {numbers} is not saved",
+                    "the corrections of segments {numbers} are not saved",
+                    len(unsaved),
+                ).format(numbers=numbers),
+                fix=_("`save` sends them"),
             )
         wanted = self._opened.draft is not None or self._ticket != TicketText()
         if wanted and not self._ticket.subject.strip():

@@ -48,7 +48,12 @@ class Review(Page):
             "e", "edit", deferred("Edit"), id="edit", tooltip=deferred("Correct the segment under the cursor")
         ),
         Binding(
-            "s", "speaker", deferred("Speaker"), id="speaker", tooltip=deferred("The other side said it")
+            "s",
+            "speaker",
+            deferred("Speaker"),
+            show=False,
+            id="speaker",
+            tooltip=deferred("The other side said it"),
         ),
         Binding(
             "t",

@@ -18,6 +18,8 @@ from whisperagent.i18n import deferred
 from whisperagent.tui.base import WIDE
 
 GAP = 2
+STATE_WIDTH = 21
+"""Of the longest state there is: `◐ transcribing 100 %`, and one more in French."""
 MARGIN = 3
 """Padding on both sides and the scroll bar."""
 NEAR_THE_END = 5

@@ -14,6 +14,7 @@ from whisperagent.tui.rows import MOVES, Lines
 from whisperagent.wire import Segment
 
 DOUBT_STYLE = "underline $text-warning"
+UNSAVED_STYLE = "bold $text-warning"
 MARGIN = 3
 """Padding on both sides and the scroll bar."""
 
@@ -91,8 +92,9 @@ class Transcript(Lines):
         """Time and speaker in a column of their own, the text hanging beside them."""
         name = words.speaker(segment.speaker)
         column = max(len(words.speaker(known)) for known in ("agent", "caller", "unknown"))
+        clock = len(words.clock(self.segments[-1].start_s))
         head = Content.assemble(
-            (words.clock(segment.start_s), "$text-muted"),
+            (words.clock(segment.start_s).rjust(clock), "$text-muted"),
             "  ",
             (name.ljust(column), "bold" if segment.speaker == "caller" else "$text-muted"),
             "  ",
@@ -103,11 +105,10 @@ class Transcript(Lines):
         return Content("\n").join([(indent if number else head) + line for number, line in enumerate(lines)])
 
     def _text(self, segment: Segment) -> Content:
-        parts: list[str | tuple[str, str]] = []
+        # First, since at the end of a line its words could be torn apart.
+        unsaved = segment.id in self.unsaved
+        parts: list[str | tuple[str, str]] = [("✎ " + _("not saved"), UNSAVED_STYLE), " "] if unsaved else []
         for piece in doubts.pieces(segment):
             text = words.clean(piece.text)
             parts += [(text, DOUBT_STYLE), (doubts.SIGN, "$text-warning")] if piece.doubtful else [text]
-        if segment.id in self.unsaved:
-            mark = "✎ " + _("not saved")
-            parts += [" ", (mark.replace(" ", words.NO_BREAK), "bold $text-warning")]
         return Content.assemble(*parts)

@@ -13,7 +13,23 @@ from whisperagent.i18n import _
 from whisperagent.wire import CallState, SpoolState, TicketState
 
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-NO_BREAK = "\N{NO-BREAK SPACE}"
+ASCII = {
+    "●": "*",
+    "○": "o",
+    "◐": "~",
+    "✓": "+",
+    "✗": "x",
+    "↑": "^",
+    "⚠": "!",
+    "✎": "*",
+    "–": "-",
+    "·": "-",
+    "…": "~",
+    "█": "#",
+    "░": ".",
+    "⏎": "<",
+}
+"""What stands for our signs where a terminal cannot write them."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +68,14 @@ def clock(seconds: float) -> str:
 
 
 def when(at: datetime, today: datetime) -> str:
-    """Local time: `14:05` today, `11-23 14:05` this year, `2025-11-23` before that."""
+    """Local time in the reader's own order: `14:05` today, with the day this year, before that the date."""
     local, current = at.astimezone(), today.astimezone()
     if local.date() == current.date():
         return f"{local:%H:%M}"
-    return f"{local:%m-%d %H:%M}" if local.year == current.year else f"{local:%Y-%m-%d}"
+    if local.year == current.year:
+        # Month and day, as `strftime` knows them; French turns them round.
+        return _("{at:%m-%d %H:%M}").format(at=local)
+    return _("{at:%Y-%m-%d}").format(at=local)
 
 
 def speaker(name: str) -> str:
@@ -110,5 +129,5 @@ def priority(name: str) -> str:
 
 
 def problem(error: WhisperError) -> str:
-    """What, why and what to do, on one line each."""
+    """What, why and what to do, each on its own line."""
     return "\n".join(clean(part) for part in (error.what, error.why, error.fix) if part)
