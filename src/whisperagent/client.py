@@ -5,7 +5,10 @@ raises one of three errors, which carry the whole retry policy: ServerUnreachabl
 NotAuthenticated (tell a person, keep everything), ServerRefused (this request will never pass).
 """
 
+import asyncio
 import random
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Self, TypeVar, cast
 import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from whisperagent import wire
 from whisperagent.errors import NotAuthenticated, ServerRefused, ServerUnreachable
@@ -59,6 +62,7 @@ class Client:
     async def upload(self, recording: Path, metadata: wire.CallMetadata) -> wire.UploadAnswer:
         """Send one sealed part. Sent again, it is answered again and stored once.
 
+        The file is read as it is sent, 64 KiB at a time.
         raises OSError: the file cannot be read.
         """
         with recording.open("rb") as file:
@@ -125,15 +129,11 @@ class Client:
         except (httpx.TransportError, httpx.InvalidURL) as problem:
             raise unreachable(self.url, problem) from None
         if response.status_code >= 400:
-            raise _refusal(response)
+            raise _refusal(self.url, response)
         try:
             return msgspec.json.decode(response.content, type=answer)
-        except msgspec.DecodeError as problem:
-            raise ServerUnreachable(
-                _("{url} does not answer like a WhisperAgent server").format(url=self.url),
-                why=str(problem),
-                fix=_("check `url` under [server] in config.toml"),
-            ) from None
+        except msgspec.DecodeError:
+            raise _not_our_server(self.url, response) from None
 
 
 class ReviewChannel:
@@ -151,19 +151,20 @@ class ReviewChannel:
     async def events(self) -> AsyncGenerator[wire.Event]:
         """Events for ever, reconnecting as often as it takes.
 
-        raises NotAuthenticated: the server does not know us; trying again would not help.
+        raises NotAuthenticated: the server does not know us. ServerRefused: it has no review channel.
+        Trying again at once would help neither.
         """
+        delays = _delays()
         while True:
             try:
                 # Closed by hand: a generator that is merely left keeps its connection until it is collected.
                 async with aclosing(self._connections()) as connections:
-                    socket = self._socket = await anext(connections)
+                    connection = self._socket = await anext(connections)
                     self.connected = True
                     try:
-                        async for message in socket:
-                            event = msgspec.json.decode(message, type=wire.Event)
-                            if event.seq > self.last_seq or event.seq == 0:
-                                self.last_seq = max(self.last_seq, event.seq)
+                        async for message in connection:
+                            if (event := self._new(message)) is not None:
+                                delays = _delays()
                                 yield event
                     except ConnectionClosed:
                         pass
@@ -172,6 +173,19 @@ class ReviewChannel:
                     # The next connection asks for what this one did not bring, so its address differs.
             except InvalidStatus as problem:
                 raise _handshake_refusal(self._client.url, problem) from None
+            # A server that lets us in and hangs up is not asked again at once, nor by all PCs together.
+            await asyncio.sleep(next(delays))
+
+    def _new(self, message: str | bytes) -> wire.Event | None:
+        """The event in `message`, unless it was seen before or cannot be read: it is only a hint."""
+        try:
+            event = msgspec.json.decode(message, type=wire.Event)
+        except msgspec.DecodeError:
+            return None
+        if event.seq and event.seq <= self.last_seq:
+            return None
+        self.last_seq = max(self.last_seq, event.seq)
+        return event
 
     async def claim(self, call_id: str) -> None:
         """Tell the others that this call is being reviewed; without a connection nobody is told."""
@@ -192,6 +206,7 @@ class ReviewChannel:
         connections = connect(
             f"{url}{wire.REVIEW_CHANNEL}?last_seq={self.last_seq}",
             additional_headers=self._client.headers,
+            process_exception=_fatal,
             reconnect_delays=_delays,
             close_timeout=CLOSE_S,
         )
@@ -200,35 +215,69 @@ class ReviewChannel:
 
 def unreachable(url: str, problem: Exception) -> ServerUnreachable:
     """A transport error in words."""
-    if isinstance(problem, httpx.TimeoutException):
-        why = _("no answer in time")
-    elif isinstance(problem, httpx.ConnectError):
-        why = _("the connection was refused, or the name is unknown")
-    else:
-        why = str(problem) or type(problem).__name__
     return ServerUnreachable(
         _("cannot reach {url}").format(url=url),
-        why=why,
+        why=_("no answer in time") if isinstance(problem, httpx.TimeoutException) else _reason(problem),
         fix=_("check `url` under [server] in config.toml, and that `wa server serve` runs there"),
     )
 
 
-def _refusal(response: httpx.Response) -> ServerUnreachable | NotAuthenticated | ServerRefused:
+def _reason(problem: Exception) -> str:
+    """What the system said, which httpx and what it stands on have wrapped up."""
+    cause: BaseException | None = problem
+    while cause is not None:
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return _("its certificate is not trusted: {why}").format(why=cause.verify_message)
+            case ssl.SSLError():
+                return _("it does not speak TLS as we do: {why}").format(why=cause.reason)
+            case socket.gaierror():
+                return _("the name is unknown")
+            case ConnectionRefusedError():
+                return _("the connection was refused")
+        cause = cause.__cause__ or cause.__context__
+    return str(problem) or type(problem).__name__
+
+
+def _refusal(url: str, response: httpx.Response) -> ServerUnreachable | NotAuthenticated | ServerRefused:
+    status = response.status_code
     try:
         problem = msgspec.json.decode(response.content, type=wire.Problem)
     except msgspec.DecodeError:
-        # Not our server's words: a proxy's page, perhaps.
-        problem = wire.Problem(type="about:blank", title=response.reason_phrase, status=response.status_code)
-    what = problem.title or _("the server answered {status}").format(status=response.status_code)
-    if response.status_code in (401, 403):
+        # Not our server's words: a proxy's page, perhaps. It knows no call, so it cannot refuse one.
+        if 400 <= status < 500 and status not in (401, 403, 413, *TRY_AGAIN):
+            return _not_our_server(url, response)
+        problem = wire.Problem(type="about:blank", title=response.reason_phrase, status=status)
+    what = problem.title or _("the server answered {status}").format(status=status)
+    if status in (401, 403):
         return NotAuthenticated(
             what, why=problem.detail, fix=problem.fix or _("ask for a token: `wa server token EXTENSION`")
         )
-    if response.status_code >= 500 or response.status_code in TRY_AGAIN:
+    if status >= 500 or status in TRY_AGAIN:
         return ServerUnreachable(
             what, why=problem.detail, fix=problem.fix, retry_after_s=_retry_after(response)
         )
-    return ServerRefused(what, status=response.status_code, why=problem.detail, fix=problem.fix)
+    return ServerRefused(what, status=status, why=problem.detail, fix=problem.fix)
+
+
+def _not_our_server(url: str, response: httpx.Response) -> ServerUnreachable:
+    return ServerUnreachable(
+        _("{url} does not answer like a WhisperAgent server").format(url=url),
+        why=_("it answered {status} {reason}, {kind}").format(
+            status=response.status_code,
+            reason=response.reason_phrase,
+            kind=response.headers.get("Content-Type", "-"),
+        ),
+        fix=_("check `url` under [server] in config.toml"),
+    )
+
+
+def _fatal(problem: Exception) -> Exception | None:
+    """Of what may go wrong when the review channel is opened: what trying again would not mend."""
+    if isinstance(problem, InvalidStatus):
+        status = problem.response.status_code
+        return problem if 400 <= status < 500 and status not in TRY_AGAIN else None
+    return None if isinstance(problem, OSError | InvalidHandshake) else problem
 
 
 def _handshake_refusal(url: str, problem: InvalidStatus) -> NotAuthenticated | ServerRefused:

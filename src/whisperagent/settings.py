@@ -24,6 +24,7 @@ from whisperagent.wire import END
 ENV_PREFIX = "WA_"
 NOT_SETTINGS = ("WA_HOME", "WA_CONFIG", "WA_TOKEN", "WA_DEBUG")
 """Variables with our prefix that name a place or carry a secret."""
+_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:[0-9]{1,5})?/?"
 SECRETS = ("serve.signing_key", "tickets.client_secret")
 """Settings that are never shown."""
 
@@ -35,14 +36,16 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Agent(Section, frozen=True):
     """Who sits at this PC."""
 
-    extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}" + END)] = ""
+    extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}" + END, examples=["201"])] = ""
     name: str = ""
 
 
 class Server(Section, frozen=True):
     """The server that this PC sends to. key: its public key in base64, pinned; else the first one seen is."""
 
-    url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?" + END)] = "http://127.0.0.1:3002"
+    url: Annotated[str, Meta(pattern=_URL + END, examples=["http://192.168.1.100:3002"])] = (
+        "http://127.0.0.1:3002"
+    )
     key: str = ""
     timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
 
@@ -390,6 +393,12 @@ def _checked(values: dict[str, Any], source: dict[str, str]) -> Settings:
         key = re.sub(r"\[.*", "", path.rstrip("`"))
         raise ConfigError(
             _("wrong value for `{key}` in {origin}").format(key=key, origin=source.get(key, "?")),
-            why=message[:1].lower() + message[1:],
+            why=_pattern_in_words(key) if "regex" in message else message[:1].lower() + message[1:],
             fix=_("`wa config show` lists every setting with its value"),
         ) from None
+
+
+def _pattern_in_words(key: str) -> str:
+    section, _dot, name = key.partition(".")
+    field = msgspec.json.schema(type(getattr(Settings(), section)))["$defs"][section.capitalize()]
+    return _("it is to look like `{example}`").format(example=field["properties"][name]["examples"][0])
