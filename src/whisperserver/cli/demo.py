@@ -21,8 +21,9 @@ demo = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @demo.command(
     help=_(
-        "Play a call from a file: it is detected, recorded, sealed, uploaded, transcribed, reviewed and "
-        "becomes a ticket in a stand-in for NinjaOne. All of it runs on this machine and ends with the command."
+        "Play a call from a file: it is detected, recorded, sealed, uploaded, transcribed, reviewed "
+        "and becomes a ticket in a stand-in for NinjaOne. All of it runs on this machine, and ends "
+        "with the command."
     ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,11 +48,11 @@ def main(
     from whisperserver.transcribe import models
 
     played = plays.recording(call or ("french" if i18n.spoken() == "fr" else "english"))
-    speech = models.folder(model, loaded.paths.server / "models")
+    speech = model if model == models.DEMO else str(models.folder(model, loaded.paths.server / "models"))
     asks = not (yes or json) and sys.stdin.isatty() and sys.stdout.isatty()
     with tempfile.TemporaryDirectory(prefix="wa-demo-", ignore_cleanup_errors=True) as temporary:
         folder = keep.absolute() if keep else Path(temporary)
-        with lines.line(folder, str(speech)) as line:
+        with lines.line(folder, speech) as line:
             outcome = _go(line, played, speed, model, asks=asks, quiet=json)
         if json:
             console.print_json(outcome)
@@ -61,6 +62,7 @@ def main(
 
 def _go(line: "Line", played: "Recording", speed: float, model: str, *, asks: bool, quiet: bool) -> "Outcome":
     from whisperserver.demo.play import Play
+    from whisperserver.transcribe import models
 
     if quiet:
         console.set_up(quiet=True)
@@ -69,10 +71,8 @@ def _go(line: "Line", played: "Recording", speed: float, model: str, *, asks: bo
             file=played.wav.name, seconds=played.duration_s, speed=speed
         )
     )
-    if model == "demo":
-        from whisperserver.transcribe.models import DEMO_NOTICE
-
-        console.say(_(DEMO_NOTICE))
+    if model == models.DEMO:
+        console.say(_(models.DEMO_NOTICE))
     console.say(_("starting a server and a stand-in for NinjaOne"))
     line.start_server()
     with console.progress(_("transcribing"), 1.0) as bar:
@@ -155,8 +155,9 @@ def _print_places(call_id: str, folder: Path, *, kept: bool) -> None:
         ("tickets.json", _("what the stand-in for NinjaOne was sent")),
         ("server.log", _("the server's log; agent.log is the PC's")),
     )
+    width = max(len(place) for place, _what in places)
     for place, what in places:
-        console.print_data(f"  {place:<64} {what}")
+        console.print_data(f"  {place:<{width}}  {what}")
     if kept:
         console.say(
             _("start this server again: WA_HOME={home} wa server serve").format(home=folder / "server")
