@@ -21,13 +21,15 @@ from typing import Any
 
 import jwt
 from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from whisperagent import wire
-from whisperagent.errors import ConfigError, NotAuthenticated
+from whisperagent.errors import ConfigError, NotAuthenticated, WhisperError
 from whisperagent.i18n import _
 from whisperagent.settings import Serve
+from whisperserver import problems
 from whisperserver.refusals import Forbidden
 
 ALGORITHM = "HS256"
@@ -106,6 +108,14 @@ class Authentication(AbstractAuthenticationMiddleware):
         super().__init__(app, exclude_from_auth_key=PUBLIC)
         self._serve = serve
         self._local = is_loopback(serve.host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except WhisperError as problem:
+            if scope["type"] != ScopeType.WEBSOCKET:
+                raise
+            await problems.refuse_socket(scope, send, problem)
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]

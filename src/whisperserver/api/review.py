@@ -6,6 +6,8 @@ server that runs the app (uvicorn), which closes every socket with 1012 when it 
 """
 
 import asyncio
+import contextlib
+import logging
 from typing import Any
 
 import msgspec
@@ -27,13 +29,17 @@ MESSAGE_MAX = 64 * 1024
 """Bytes of one message of a client."""
 SEQ_MAX = (1 << 63) - 1
 
-NOT_TEXT, TOO_BIG, LAGGING = 1007, 1009, 1013
+NOT_TEXT, TOO_BIG, BROKEN, LAGGING = 1007, 1009, 1011, 1013
 """Close codes, RFC 6455 section 7.4 and the IANA registry."""
+GONE = (OSError, RuntimeError)
+"""What uvicorn raises when something is sent to a client that has just left."""
 
 Socket = WebSocket[Caller, Any, Any]
 
+log = logging.getLogger(__name__)
 
-class Refused(Exception):
+
+class Closing(Exception):
     """The client broke the rules of the channel."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -106,32 +112,44 @@ async def _side_by_side(
             task.result()
     except WebSocketDisconnect:
         return
-    except Refused as refused:
-        await socket.close(refused.code, refused.reason)
+    except Closing as closing:
+        await _close(socket, closing.code, closing.reason)
     except Lagging:
-        await socket.close(LAGGING, "too slow; come back with last_seq")
+        await _close(socket, LAGGING, "too slow; come back with last_seq")
+    except Exception:
+        log.exception("a review channel broke")
+        await _close(socket, BROKEN, "a fault of the server")
 
 
 async def _send(socket: Socket, live: Live, subscription: Subscription, last_seq: int) -> None:
+    """raises WebSocketDisconnect: the client is gone. Lagging."""
     async for message in live.messages(subscription, last_seq):
-        await socket.send_data(message)
+        try:
+            await socket.send_data(message)
+        except GONE:
+            raise WebSocketDisconnect(detail="the client is gone") from None
+
+
+async def _close(socket: Socket, code: int, reason: str) -> None:
+    with contextlib.suppress(*GONE):
+        await socket.close(code, reason)
 
 
 async def _listen(socket: Socket, held: Claims) -> None:
-    """raises WebSocketDisconnect: the client is gone. Refused."""
+    """raises WebSocketDisconnect: the client is gone. Closing."""
     while True:
         event: Any = await socket.receive()
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(detail="the client is gone", code=event["code"])
         text = event.get("text")
         if text is None:
-            raise Refused(NOT_TEXT, "a command is JSON text")
+            raise Closing(NOT_TEXT, "a command is JSON text")
         if len(text) > MESSAGE_MAX:
-            raise Refused(TOO_BIG, "a command has at most 64 KiB")
+            raise Closing(TOO_BIG, "a command has at most 64 KiB")
         try:
             command = msgspec.json.decode(text, type=wire.Command)
         except msgspec.DecodeError as problem:
-            raise Refused(NOT_TEXT, f"not a command: {problem}"[:120]) from None
+            raise Closing(NOT_TEXT, f"not a command: {problem}"[:120]) from None
         await held.obey(command)
 
 

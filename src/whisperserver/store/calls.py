@@ -199,19 +199,17 @@ async def page(
 def _matching(q: str) -> Select[Any]:
     """Select (call, passage, who claims it, ticket)."""
     made = and_(TicketRow.call_id == CallRow.call_id, TicketRow.state == wire.TicketState.CREATED)
-    passage = "snippet(call_text, 0, '', '', '…', 16)" if q.strip() else "''"
+    words = search.expression(q)
+    passage = "snippet(call_text, 0, '', '', '…', 16)" if words else "''"
     query: Select[Any] = (
         select(CallRow, literal_column(passage), ClaimRow.extension, TicketRow.ticket)
         .outerjoin(ClaimRow, ClaimRow.call_id == CallRow.call_id)
         .outerjoin(TicketRow, made)
     )
-    if not q.strip():
-        return query
-    words = search.expression(q)
-    if not words:
-        return query.where(text("0"))  # only signs: there is no word to find
-    query = query.join(search.INDEX, search.INDEX.c.rowid == CallRow.number)
-    return query.where(text("call_text MATCH :words").bindparams(words=words))
+    if words:
+        query = query.join(search.INDEX, search.INDEX.c.rowid == CallRow.number)
+        return query.where(text("call_text MATCH :words").bindparams(words=words))
+    return query.where(text("0")) if q.strip() else query  # only signs: there is no word to find
 
 
 async def summary(session: AsyncSession, call: CallRow) -> wire.CallSummary:

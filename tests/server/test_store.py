@@ -1,0 +1,397 @@
+"""The store by itself: its tables, its transactions, and the steps of a job that may be killed anywhere."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from advanced_alchemy.base import orm_registry
+from msgspec.structs import replace
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tests.server.conftest import STARTED_AT
+from whisperagent import settings, wire
+from whisperagent.errors import ConfigError
+from whisperagent.wire import CallState, TicketState
+from whisperserver import jobs
+from whisperserver.refusals import Conflict, Forbidden, Gone
+from whisperserver.store import blobs, calls, claims, database, events, reviews, search, transcripts, workers
+from whisperserver.store.models import PartRow, WorkerRow
+from whisperserver.sweep import Sweeper
+
+T = TypeVar("T")
+
+WRITTEN = transcripts.Written("fr", "demo", 4.0, (), 1.0)
+
+
+@dataclass
+class Store:
+    """A database of its own, and short ways to use it."""
+
+    path: Path
+
+    def write(self, *steps: Callable[[AsyncSession], Awaitable[T]]) -> list[T]:
+        """Each step in a transaction of its own."""
+
+        async def run() -> list[T]:
+            store = database.Database(self.path)
+            try:
+                results = []
+                for step in steps:
+                    async with store.writing() as session:
+                        results.append(await step(session))
+                return results
+            finally:
+                await store.close()
+
+        return asyncio.run(run())
+
+    def sweep(self, patience: timedelta = timedelta(minutes=10)) -> None:
+        async def run() -> None:
+            store = database.Database(self.path)
+            await Sweeper(store, patience).sweep()
+            await store.close()
+
+        asyncio.run(run())
+
+    def receive(self, call_id: str = "", **said: object) -> str:
+        """One part of a call comes in, and its job with it."""
+        metadata = wire.CallMetadata(
+            call_id=call_id or wire.new_call_id(), extension="201", started_at=STARTED_AT, duration_s=4.0
+        )
+        metadata = replace(metadata, **said)
+
+        async def step(session: AsyncSession) -> None:
+            _call, ready = await calls.add_part(session, part_of(metadata))
+            if ready:
+                await jobs.enqueue_transcription(session, metadata.call_id)
+
+        self.write(step)
+        return metadata.call_id
+
+    def state(self, call_id: str) -> tuple[str, str]:
+        async def step(session: AsyncSession) -> tuple[str, str]:
+            call = await calls.find(session, call_id)
+            assert call is not None
+            return call.state, call.error
+
+        return self.write(step)[0]
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(self.path) as connection:
+            found = connection.execute(query).fetchall()
+        connection.close()
+        return found
+
+
+def part_of(metadata: wire.CallMetadata, sha256: str = "0" * 64) -> PartRow:
+    return PartRow(
+        call_id=metadata.call_id,
+        part=metadata.part,
+        metadata_json=metadata,
+        sha256=sha256,
+        size=100,
+        codec="pcm",
+        path=f"{metadata.call_id}/{metadata.part}.srec",
+        recording_id=b"0" * 16,
+        sound_bytes=64,
+        interrupted=not metadata.complete,
+        received_at=datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    path = tmp_path / "calls.db"
+    database.migrate(path)
+    return Store(path)
+
+
+# Tables
+
+
+def test_the_migrations_make_the_tables_that_the_code_reads(store: Store) -> None:
+    engine = create_engine(f"sqlite:///{store.path}")
+    there = inspect(engine)
+    names = [name for name in there.get_table_names() if name in orm_registry.metadata.tables]
+    assert len(names) == 10
+    for name in names:
+        table = orm_registry.metadata.tables[name]
+        assert {(column["name"], column["nullable"]) for column in there.get_columns(name)} == {
+            (column.name, column.nullable) for column in table.columns
+        }
+        assert {index["name"] for index in there.get_indexes(name)} == {index.name for index in table.indexes}
+    engine.dispose()
+
+
+def test_a_database_is_only_brought_up_to_date_once(store: Store) -> None:
+    call_id = store.receive()
+    database.migrate(store.path)
+    assert store.state(call_id)[0] == "received"
+    assert store.path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database, certainly not one of ours" * 100, b"SQLite format 3\0" + b"\xff" * 4096]
+)
+def test_a_file_that_is_no_database_is_refused_in_words_and_kept(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "calls.db"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        database.migrate(path)
+    assert str(path) in refused.value.what
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(ConfigError):
+        database.migrate(store.path)
+
+
+@pytest.mark.parametrize("name", ["database", "storage"])
+def test_a_place_that_is_no_file_is_refused(name: str) -> None:
+    values = settings.Settings(serve=settings.Serve(**{name: "s3://somewhere/else"}))
+    where = settings.paths()
+    with pytest.raises(ConfigError):
+        database.location(values, where) if name == "database" else blobs.location(values, where)
+
+
+# Transactions
+
+
+def test_what_raises_leaves_no_trace(store: Store) -> None:
+    async def step(session: AsyncSession) -> None:
+        events.tell(session, "call.state", "x")
+        await session.flush()
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        store.write(step)
+    assert store.rows("SELECT count(*) FROM events") == [(0,)]
+
+
+def test_two_processes_write_side_by_side(store: Store) -> None:
+    """Each reads first and writes later, which SQLite refuses to whoever did not begin as a writer."""
+
+    async def bump(name: str) -> None:
+        mine = database.Database(store.path)
+        for _time in range(20):
+            async with mine.writing() as session:
+                before = (await session.execute(text("SELECT count(*) FROM events"))).scalar_one()
+                await asyncio.sleep(0)
+                events.tell(session, name, "x", before=before)
+        await mine.close()
+
+    async def run() -> None:
+        await asyncio.gather(bump("a"), bump("b"))
+
+    asyncio.run(run())
+    assert [
+        row[0] for row in store.rows("SELECT json_extract(data, '$.before') FROM events ORDER BY seq")
+    ] == list(range(40))
+
+
+# Parts
+
+
+def test_a_call_is_transcribed_when_its_last_part_is_there(store: Store) -> None:
+    call_id = store.receive(part=1, last=False)
+    assert store.rows("SELECT count(*) FROM queue_task") == [(0,)]
+    store.receive(call_id, part=3, started_at=STARTED_AT + timedelta(seconds=20))
+    assert store.rows("SELECT count(*) FROM queue_task") == [(0,)]
+    store.receive(call_id, part=2, last=False, started_at=STARTED_AT + timedelta(seconds=10))
+    assert store.rows("SELECT task_key FROM queue_task") == [(f"transcribe:{call_id}",)]
+    assert store.rows("SELECT duration_s FROM calls") == [(24.0,)]
+
+
+def test_a_part_that_never_comes_is_not_waited_for_for_ever(store: Store) -> None:
+    call_id = store.receive(last=False)
+    store.sweep()
+    assert store.rows("SELECT count(*) FROM queue_task") == [(0,)]
+    store.sweep(patience=timedelta(0))
+    assert store.rows("SELECT task_key FROM queue_task") == [(f"transcribe:{call_id}",)]
+    assert store.rows("SELECT interrupted FROM calls") == [(1,)]
+
+
+def test_a_part_is_known_again_and_another_one_in_its_place_is_refused(store: Store) -> None:
+    call_id = store.receive()
+    metadata = wire.CallMetadata(call_id=call_id, extension="201", started_at=STARTED_AT)
+    [found] = store.write(lambda session: calls.known_part(session, metadata, "0" * 64))
+    assert found is not None
+    with pytest.raises(Conflict):
+        store.write(lambda session: calls.known_part(session, metadata, "1" * 64))
+    stranger = wire.CallMetadata(call_id=call_id, extension="202", started_at=STARTED_AT)
+    with pytest.raises(Forbidden):
+        store.write(lambda session: calls.known_part(session, stranger, "0" * 64))
+
+
+# A transcription that may be killed anywhere
+
+
+def test_a_lost_job_is_made_again(store: Store) -> None:
+    call_id = store.receive()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DELETE FROM queue_task")
+    connection.close()
+    store.sweep()
+    assert store.rows("SELECT task_key FROM queue_task") == [(f"transcribe:{call_id}",)]
+
+
+def test_a_job_has_one_life_at_a_time(store: Store) -> None:
+    call_id = store.receive()
+    store.write(*[lambda session: jobs.enqueue_transcription(session, call_id)] * 3)
+    assert store.rows("SELECT count(*) FROM queue_task") == [(1,)]
+
+
+def test_a_call_that_brings_its_worker_down_again_and_again_is_laid_aside(store: Store) -> None:
+    call_id = store.receive()
+    for _attempt in range(transcripts.ATTEMPTS_MAX):
+        assert len(store.write(lambda session: transcripts.begin(session, call_id))[0]) == 1
+    assert store.write(lambda session: transcripts.begin(session, call_id)) == [()]
+    state, error = store.state(call_id)
+    assert state == "quarantined"
+    assert "3 attempts" in error
+
+
+def test_a_worker_that_stops_in_order_costs_the_call_no_attempt(store: Store) -> None:
+    call_id = store.receive()
+    for _attempt in range(2 * transcripts.ATTEMPTS_MAX):
+        store.write(
+            lambda session: transcripts.begin(session, call_id),
+            lambda session: transcripts.give_back(session, call_id),
+        )
+    assert store.state(call_id)[0] == "received"
+
+
+def test_a_transcription_that_keeps_failing_ends_as_failed(store: Store) -> None:
+    call_id = store.receive()
+    for _attempt in range(transcripts.ATTEMPTS_MAX):
+        store.write(
+            lambda session: transcripts.begin(session, call_id),
+            lambda session: transcripts.give_back(session, call_id, "no memory", counted=True),
+        )
+    assert store.state(call_id) == ("failed", "no memory")
+
+
+def test_a_transcript_that_comes_too_late_changes_nothing(store: Store) -> None:
+    call_id = store.receive()
+    store.write(
+        lambda session: transcripts.begin(session, call_id),
+        lambda session: transcripts.save(session, call_id, WRITTEN, 1),
+        lambda session: transcripts.save(session, call_id, WRITTEN, 1),
+    )
+    assert store.rows("SELECT version FROM transcripts") == [(1,)]
+
+
+def test_a_part_that_came_meanwhile_sends_the_call_back(store: Store) -> None:
+    call_id = store.receive()
+    store.write(lambda session: transcripts.begin(session, call_id))
+    store.receive(call_id, part=2)
+    store.write(lambda session: transcripts.save(session, call_id, WRITTEN, 1))
+    assert store.state(call_id)[0] == "received"
+    store.sweep()
+    assert store.rows("SELECT count(*) FROM queue_task WHERE status = 'pending'") == [(1,)]
+
+
+def test_a_part_that_comes_after_a_correction_does_not_undo_it(store: Store) -> None:
+    call_id = store.receive()
+    segment = wire.Segment(id=0, start_s=0, end_s=1, speaker="agent", text="Un.")
+    written = transcripts.Written("fr", "demo", 4.0, (segment,), 1.0)
+    edit = wire.TranscriptEdit(version=1, segments=(wire.SegmentEdit(id=0, text="Deux."),))
+    store.write(
+        lambda session: transcripts.begin(session, call_id),
+        lambda session: transcripts.save(session, call_id, written, 1),
+    )
+    store.write(lambda session: transcripts.edit(session, call_id, edit, "201"))
+    store.receive(call_id, part=2)
+    state, error = store.state(call_id)
+    assert state == "transcribed"
+    assert error.startswith("part 2 came after")
+
+
+# Tickets of erased calls, claims, workers
+
+
+def test_an_erased_call_takes_no_ticket_back_in(store: Store) -> None:
+    """Its delivery was under way; what the ticket says must not be stored again."""
+    call_id = store.receive()
+    draft = wire.TicketDraft(subject="Zygomatique")
+
+    async def erase(session: AsyncSession) -> None:
+        await calls.erase(session, await calls.get(session, call_id))
+
+    store.write(erase)
+
+    async def save() -> None:
+        mine = database.Database(store.path)
+        ticket = wire.Ticket(sink="ninjaone", state=TicketState.SENDING, draft=draft)
+        try:
+            await reviews.StoredTicket(mine, call_id, "ninjaone", draft).save(ticket)
+        finally:
+            await mine.close()
+
+    with pytest.raises(Gone):
+        asyncio.run(save())
+    assert store.rows("SELECT count(*) FROM tickets") == [(0,)]
+
+
+def test_an_erased_call_cannot_be_claimed(store: Store) -> None:
+    call_id = store.receive()
+
+    async def erase(session: AsyncSession) -> None:
+        await calls.erase(session, await calls.get(session, call_id))
+
+    store.write(erase)
+    assert store.write(lambda session: claims.claim(session, call_id, "201")) == [False]
+
+
+def test_a_worker_that_was_not_seen_for_long_does_not_count(store: Store) -> None:
+    now = datetime.now(UTC)
+
+    def seen(name: str, ago_s: float, error: str) -> Callable[[AsyncSession], Awaitable[object]]:
+        row = WorkerRow(id=name, seen_at=now - timedelta(seconds=ago_s), speech_error=error)
+        return lambda session: session.merge(row)
+
+    trouble = workers.trouble
+    store.write(seen("old", 60, ""))
+    assert store.write(trouble) == ["no worker is running"]
+    store.write(seen("broken", 1, "no model"))
+    assert store.write(trouble) == ["no model"]
+    store.write(seen("good", 1, ""))
+    assert store.write(trouble) == [""]
+
+
+# Events
+
+
+def test_events_are_kept_for_a_while_and_their_numbers_never_come_back(store: Store) -> None:
+    async def tell(session: AsyncSession) -> None:
+        events.tell(session, "call.state", "x")
+
+    store.write(tell, tell)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE events SET at = '2020-01-01 00:00:00'")
+    connection.close()
+    store.write(events.prune, tell)
+    assert store.rows("SELECT seq FROM events") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [("", ""), ("--", ""), ("l'été", '"l" "été"*'), ('a"b* OR c', '"a" "b" "OR" "c"*'), ("a_b", '"a" "b"*')],
+)
+def test_what_is_typed_becomes_words(typed: str, asked: str) -> None:
+    assert search.expression(typed) == asked
+
+
+def test_states_of_a_call_are_what_the_wire_says(store: Store) -> None:
+    call_id = store.receive()
+    assert CallState(store.state(call_id)[0]) is CallState.RECEIVED
