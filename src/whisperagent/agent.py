@@ -57,7 +57,8 @@ log = logging.getLogger(__name__)
 class Moment(msgspec.Struct, frozen=True):
     """A change worth a line.
 
-    event: what watch.py tells, then `uploaded` or `refused`, `overdue`, and the server's own states.
+    event: what watch.py tells, then `uploaded` or `refused`, `overdue`, and the server's own states; of no
+    call, `unsent` when nothing can be sent any more, and `sendable`.
     """
 
     at: datetime
@@ -77,7 +78,7 @@ class Agent:
     """The daemon of this PC.
 
     once: stop when a call is over and everything is sent. report: called with every change.
-    raises ConfigError: no extension, a pattern that is none, a key that is none. OSError: there can be no home.
+    raises ConfigError: no extension, a pattern that is none, a key that is none. OSError: it has no home.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._connected = False
+        self._told_problem = ""
         self._saved_seq = 0
 
     async def run(self) -> None:
@@ -239,6 +241,7 @@ class Agent:
     async def _report_status(self) -> None:
         while True:
             self._notice_connection()
+            self._notice_problem()
             self._write_status()
             if self._once and self._is_over():
                 self.stop()
@@ -259,6 +262,13 @@ class Agent:
             self._saved_seq = channel.last_seq
             place = _Place(self.settings.server.url, channel.last_seq)
             files.write(self._place_path, msgspec.json.encode(place))
+
+    def _notice_problem(self) -> None:
+        problem = self._uploader.problem
+        words = in_words(problem) if problem else ""
+        if words != self._told_problem:
+            self._told_problem = words
+            self._tell("unsent", "", reason=words) if words else self._tell("sendable", "")
 
     def _is_over(self) -> bool:
         """With `once`: the call has ended and all is sent, or what waits needs a person."""
@@ -288,7 +298,7 @@ class Agent:
         shown = {
             key: masked(str(value)) if key == "remote_party" else value for key, value in details.items()
         }
-        log.info(" ".join([event, call_id, *(f"{key}={value}" for key, value in shown.items())]))
+        log.info(" ".join(filter(None, [event, call_id, *(f"{key}={it}" for key, it in shown.items())])))
         self._changed.set()
         if self._report is not None:
             self._report(Moment(datetime.now(UTC), event, call_id, details))

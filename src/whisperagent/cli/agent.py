@@ -138,6 +138,8 @@ def _words(event: str) -> str:
         "queued": _("queued"),
         "uploaded": _("on the server"),
         "refused": _("refused by the server"),
+        "unsent": _("nothing can be sent now; what is recorded waits on this PC"),
+        "sendable": _("the server takes recordings again"),
         "overdue": _("waits for very long; it is kept, and tried again"),
         "received": _("received"),
         "transcribing": _("being transcribed"),
@@ -173,7 +175,7 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
     else:
         state = f"{no} {_('dead: it ended without saying so')}"
     last = f"{found.updated_at.astimezone():%Y-%m-%d %H:%M:%S}"
-    server = _("connected") if found.server_connected else found.server_error or _("not connected")
+    server = _("{url}, connected") if found.server_connected else found.server_error or _("{url}, not connected")
     process = _("process {pid}, version {version}").format(pid=found.pid, version=found.version)
     waiting = ", ".join(
         f"{words.spool_state(state).text} {count}"
@@ -184,7 +186,7 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
         (_("agent"), f"{state}, {process}"),
         (_("seen at"), last),
         (_("extension"), f"{found.extension} ({found.host})"),
-        (_("server"), f"{found.server_url}: {server}"),
+        (_("server"), server.replace("{url}", found.server_url)),
         (_("calls today"), str(found.calls_today)),
         (_("queue"), waiting or _("empty")),
     ]

@@ -75,8 +75,8 @@ def choose(simulate: Path | None, speed: float, home: Path) -> Host:
     if simulate is None:
         raise HostUnavailable(
             _("this version does not record a real softphone yet"),
-            why=_("so far it records only simulated calls, played from a file"),
-            fix=_("try `wa agent run --simulate CALL.wav`"),
+            why=_("so far it only records simulated calls, played from a file"),
+            fix=_("`wa agent run --simulate CALL.wav`"),
         )
     from whisperagent.hosts.simulated import SimulatedHost
 

@@ -73,7 +73,10 @@ class Dashboard(Page):
         super().pulse()
         pc = self.session.pc
         self.query_one(CurrentCallPanel).pc = pc
-        self.query_one("#spool", Static).update(self._spool())
+        spool = self.query_one("#spool", Static)
+        spool.update(self._spool())
+        today = pc.status.calls_today if pc.status else 0
+        spool.border_subtitle = Content(_("Calls today: {count}").format(count=today))
         self.query_one("#server", Static).update(self._server())
         self._show_recent()
 
@@ -146,10 +149,7 @@ class Dashboard(Page):
             parts.append(
                 Content.styled(f"{word.glyph} {count} {word.text}", word.style if count else "$text-muted")
             )
-        today = pc.status.calls_today if pc.status else 0
-        return Content("\n").join(
-            [Content("   ").join(parts), Content(_("Calls today: {count}").format(count=today))]
-        )
+        return Content("   ").join(parts)
 
     def _server(self) -> Content:
         link, status = self.session.link, self.session.pc.status

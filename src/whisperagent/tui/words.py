@@ -28,6 +28,7 @@ ASCII = {
     "█": "#",
     "░": ".",
     "⏎": "<",
+    "▼": "v",
 }
 """What stands for our signs where a terminal cannot write them."""
 
