@@ -129,6 +129,18 @@ def test_a_home_that_cannot_be_is_one_error(wa: Wa, tmp_path: Path, command: lis
     refused(wa(*command, WA_HOME=str(tmp_path / "file" / "home")), str(tmp_path / "file"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_one_error(home: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "whisperagent", "config", "show"]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "wa: error: " in done.stderr
+
+
 def test_debug_shows_where_an_error_comes_from(wa: Wa) -> None:
     done = wa("--debug", "config", "show", WA_SERVE__PORT="many")
     assert done.returncode == 2

@@ -4,6 +4,8 @@ import re
 
 NUMBER = re.compile(r"\+?\d(?:[ .()-]{0,2}\d){5,}")
 HIDDEN = "•••••"
+HIDDEN_DIGITS = 4
+"""At least so many are hidden: of a short number, less is shown."""
 
 
 def masked(text: str) -> str:
@@ -13,4 +15,5 @@ def masked(text: str) -> str:
 
 def _ends(found: re.Match[str]) -> str:
     digits = re.sub(r"[^+\d]", "", found[0])
-    return f"{digits[:3]}{HIDDEN}{digits[-3:]}"
+    shown = min(3, (len(digits) - HIDDEN_DIGITS) // 2)
+    return f"{digits[:shown]}{HIDDEN}{digits[-shown:]}"

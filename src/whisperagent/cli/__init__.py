@@ -134,15 +134,7 @@ def main() -> None:
         console.say(_("cancelled"))
         sys.exit(130)
     except OSError as problem:
-        if not _about_our_folder(problem):
-            raise
-        _fail(
-            ConfigError(
-                _("cannot use {path}").format(path=problem.filename),
-                why=problem.strerror or str(problem),
-                fix=_("make that place writable, or set WA_HOME to another one"),
-            )
-        )
+        _fail(_refused_by_the_system(problem))
     except ModuleNotFoundError as missing:
         # A command whose libraries come with an extra: say which one, instead of a traceback.
         if (missing.name or "whisper").startswith("whisper"):
@@ -178,14 +170,18 @@ def _did_you_mean(near: str, command: str) -> str:
     return _("`{command} --help` says what there is").format(command=command)
 
 
-def _about_our_folder(problem: OSError) -> bool:
-    """Is it the home of this PC that cannot be read or written? Any other OSError is a bug, shown whole."""
+def _refused_by_the_system(problem: OSError) -> WhisperError:
+    """A full disk, a file that cannot be written; `--debug` shows where."""
+    why = problem.strerror or str(problem)
+    if not isinstance(problem.filename, str | os.PathLike):
+        return WhisperError(_("the system refused to go on"), why=why)
+    what = _("cannot use {path}").format(path=problem.filename)
     from whisperagent.settings import paths
 
-    if not isinstance(problem.filename, str | os.PathLike):
-        return False
     place, home = Path(problem.filename).absolute(), paths().home
-    return place.is_relative_to(home) or home.is_relative_to(place)
+    if place.is_relative_to(home) or home.is_relative_to(place):
+        return ConfigError(what, why=why, fix=_("make that place writable, or set WA_HOME to another one"))
+    return WhisperError(what, why=why)
 
 
 def _fail(problem: WhisperError) -> NoReturn:
