@@ -88,7 +88,7 @@ class Appending:
     def write(self, data: bytes, /) -> None:
         rest = memoryview(data)
         try:
-            # A write that failed has moved on: from there, the next one would leave a hole of zeros before it.
+            # A failed write has moved on: from there, the next one would leave a hole of zeros before it.
             self._file.seek(self.size)
             while rest:
                 rest = rest[self._file.write(rest) :]
