@@ -29,7 +29,7 @@ def key(vector: Vector) -> bytes:
 
 
 def content(vector: Vector) -> bytes:
-    return (FOLDER / vector["file"]).read_bytes()
+    return Path(FOLDER, vector["file"]).read_bytes()
 
 
 def outcome(problem: SealedError) -> str:
