@@ -12,6 +12,7 @@ whole. Rules:
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -55,6 +56,9 @@ class Ingest:
         self._recordings = recordings
         self._key = key
         self._max_bytes = max_bytes
+        # A thread of its own: in the common ones a file could wait behind long recordings that are being
+        # checked, and the write lock of the database with it.
+        self._keeper = ThreadPoolExecutor(1, "keep")
 
     async def receive(
         self, caller: Caller, content_type: str, body: AsyncIterator[bytes], length: int | None = None
@@ -125,7 +129,8 @@ class Ingest:
             # Asked again: another sender of the same part may have been faster.
             if known := await calls.known_part(session, part.metadata_json, part.sha256):
                 return Received(_answer(known, await calls.get(session, known.call_id)), fresh=False)
-            await asyncio.to_thread(arriving.keep, part.path)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._keeper, arriving.keep, part.path)
             call, to_transcribe = await calls.add_part(session, part)
             if to_transcribe:
                 await jobs.enqueue_transcription(session, call.call_id)

@@ -7,9 +7,8 @@ A call has two rows (0 the technician, 1 the caller) when all its parts have. Wh
 whole call is: put on both rows its words would be read twice, and on one row the wrong person would say them.
 """
 
-import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 GAP_MAX_S = 600.0
 """A longer silence between two parts is a clock that was set, not a pause in a call."""
-
-BLOCK = 1 << 18
-"""Bytes of sound in one piece of an answer."""
 
 WAV_HEADER = 44
 WAV_MAX = 0xFFFF_FFFF - WAV_HEADER
@@ -94,7 +90,7 @@ class Wav:
 
     length: in bytes, header included. Raw parts are decrypted where they are read and nowhere else. A part
     that is not raw has to be decoded to know its length, which happens here; the one that was read last is
-    kept in memory. Making one and `read` block; `chunks` does not.
+    kept in memory.
 
     raises AudioError, SealedError: as `sound`.
     """
@@ -129,15 +125,6 @@ class Wav:
         first = start // self._frame
         samples = self._samples(first, -(-end // self._frame))
         return head + samples[start - first * self._frame :][: end - start]
-
-    async def chunks(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Bytes [start, stop) in pieces, each read away from the event loop."""
-        while start < stop:
-            piece = await asyncio.to_thread(self.read, start, min(BLOCK, stop - start))
-            if not piece:
-                return
-            start += len(piece)
-            yield piece
 
     def _samples(self, first: int, end: int) -> bytes:
         """Frames [first, end), interleaved."""

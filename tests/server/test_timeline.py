@@ -221,13 +221,6 @@ async def test_beyond_the_wav_there_is_nothing(server: Place) -> None:
     assert file.read(10, 0) == b""
 
 
-async def test_pieces_come_one_after_the_other(server: Place) -> None:
-    file = opened(server, await stored(server, (wav(noise(9 * SECOND)), 0, "wav")))
-    came = [piece async for piece in file.chunks(7, file.length - 3)]
-    assert len(came) > 2
-    assert b"".join(came) == file.read(7, file.length - 10)
-
-
 async def test_what_is_read_is_all_that_is_opened(server: Place) -> None:
     parts = await stored(server, (wav(noise(9 * SECOND)), 0, "wav"))
     file = opened(server, parts)
