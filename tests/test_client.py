@@ -325,10 +325,12 @@ class Channel:
 
 
 @asynccontextmanager
-async def channel(served: Channel, refuse: Callable[[], int] = lambda: 0) -> AsyncIterator[ReviewChannel]:
+async def channel(
+    served: Channel, refuse: Callable[[], int] = lambda: 0, body: str = ""
+) -> AsyncIterator[ReviewChannel]:
     def before(socket: ServerConnection, _request: Request) -> Response | None:
         status = refuse()
-        return socket.respond(HTTPStatus(status), "") if status else None
+        return socket.respond(HTTPStatus(status), body) if status else None
 
     async with serve(served.connected, "127.0.0.1", 0, process_request=before) as server:
         port = next(iter(server.sockets)).getsockname()[1]
@@ -415,6 +417,14 @@ async def test_a_channel_that_does_not_know_us_ends(status: int) -> None:
             await take(events, 1)
         assert "wa server token" in caught.value.fix
         assert not events.connected
+
+
+async def test_a_refusal_at_the_door_is_in_the_servers_own_words() -> None:
+    said = msgspec.json.encode(problem(401, "the token has expired")).decode()
+    async with channel(Channel(), lambda: 401, said) as events:
+        with pytest.raises(NotAuthenticated, match="the token has expired") as caught:
+            await take(events, 1)
+    assert (caught.value.why, caught.value.fix) == ("because", "do this")
 
 
 async def test_a_server_without_a_channel_is_a_refusal() -> None:

@@ -241,18 +241,15 @@ def _reason(problem: Exception) -> str:
 
 def _refusal(url: str, response: httpx.Response) -> ServerUnreachable | NotAuthenticated | ServerRefused:
     status = response.status_code
-    try:
-        problem = msgspec.json.decode(response.content, type=wire.Problem)
-    except msgspec.DecodeError:
+    problem = _problem(response.content)
+    if problem is None:
         # Not our server's words: a proxy's page, perhaps. It knows no call, so it cannot refuse one.
         if 400 <= status < 500 and status not in (401, 403, 413, *TRY_AGAIN):
             return _not_our_server(url, response)
         problem = wire.Problem(type="about:blank", title=response.reason_phrase, status=status)
     what = problem.title or _("the server answered {status}").format(status=status)
     if status in (401, 403):
-        return NotAuthenticated(
-            what, why=problem.detail, fix=problem.fix or _("ask for a token: `wa server token EXTENSION`")
-        )
+        return NotAuthenticated(what, why=problem.detail, fix=problem.fix or _ask_for_a_token())
     if status >= 500 or status in TRY_AGAIN:
         return ServerUnreachable(
             what, why=problem.detail, fix=problem.fix, retry_after_s=_retry_after(response)
@@ -282,12 +279,24 @@ def _fatal(problem: Exception) -> Exception | None:
 
 def _handshake_refusal(url: str, problem: InvalidStatus) -> NotAuthenticated | ServerRefused:
     status = problem.response.status_code
+    said = _problem(problem.response.body)
+    why = said.detail if said else ""
     if status in (401, 403):
-        return NotAuthenticated(
-            _("{url} refuses the review channel").format(url=url),
-            fix=_("ask for a token: `wa server token EXTENSION`"),
-        )
-    return ServerRefused(_("{url} has no review channel").format(url=url), status=status)
+        what = said.title if said else _("{url} refuses the review channel").format(url=url)
+        return NotAuthenticated(what, why=why, fix=(said.fix if said else "") or _ask_for_a_token())
+    return ServerRefused(_("{url} has no review channel").format(url=url), status=status, why=why)
+
+
+def _problem(body: bytes | bytearray) -> wire.Problem | None:
+    """Our server's words; None when it is somebody else who speaks."""
+    try:
+        return msgspec.json.decode(body, type=wire.Problem)
+    except msgspec.DecodeError:
+        return None
+
+
+def _ask_for_a_token() -> str:
+    return _("ask for a token: `wa server token EXTENSION`")
 
 
 def _retry_after(response: httpx.Response) -> float:
