@@ -24,6 +24,8 @@ Answer = tuple[int, object]
 class FakeServer:
     """stored: (call_id, part) -> (bytes, metadata). asked: every upload, taken or not.
 
+    tokens: what proved who asked, of every request.
+
     fail: called with the metadata of an upload before it is stored; an answer it gives is sent instead.
     """
 
@@ -31,6 +33,7 @@ class FakeServer:
         self.key = X25519PrivateKey.generate()
         self.stored: dict[tuple[str, int], tuple[bytes, wire.CallMetadata]] = {}
         self.asked: list[wire.CallMetadata] = []
+        self.tokens: set[str] = set()
         self.fail: Callable[[wire.CallMetadata], Answer | None] = lambda _metadata: None
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -97,12 +100,14 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        self.fake.tokens.add(self.headers.get("Authorization", ""))
         if self.path == wire.SERVER_KEY:
             self._say(200, key_of(self.fake.key))
         else:
             self._say(404, {"type": "about:blank", "title": "not found", "status": 404})
 
     def do_POST(self) -> None:
+        self.fake.tokens.add(self.headers.get("Authorization", ""))
         body = self.rfile.read(int(self.headers["Content-Length"]))
         parts = _multipart(body, self.headers["Content-Type"].partition("boundary=")[2].encode())
         metadata = msgspec.json.decode(parts["metadata"], type=wire.CallMetadata)

@@ -137,6 +137,48 @@ def test_it_tells_what_becomes_of_its_calls_and_goes_on_where_it_left_the_channe
     assert asked == ["/ws/review?last_seq=0", "/ws/review?last_seq=2"]
 
 
+def test_it_says_when_nothing_can_be_sent_and_when_that_is_over(loaded: Load, server: FakeServer) -> None:
+    told: list[str] = []
+
+    async def run() -> None:
+        agent = Agent(loaded(), ScriptedHost([(1, READY)]), report=lambda moment: told.append(moment.event))
+        running = asyncio.create_task(agent.run())
+        await until(lambda: told == ["unsent"])
+        server.start()
+        await until(lambda: told == ["unsent", "sendable"])
+        agent.stop()
+        await running
+
+    asyncio.run(run())
+
+
+def test_the_token_in_the_home_proves_who_it_is(loaded: Load, server: FakeServer, home: Path) -> None:
+    (home / "token").write_text("signed\n")
+    (home / "token").chmod(0o600)
+    server.start()
+
+    async def run() -> None:
+        agent = Agent(loaded(), ScriptedHost([(1, READY)]))
+        running = asyncio.create_task(agent.run())
+        await until(lambda: bool(server.tokens))
+        agent.stop()
+        await running
+
+    asyncio.run(run())
+    assert server.tokens == {"Bearer signed"}
+
+
+def test_much_litter_in_the_spool_is_told_in_a_few_words(loaded: Load) -> None:
+    settings = loaded()
+    for number in range(50):
+        (Spool(settings.paths.spool).root / "queued" / f"holiday-{number:02}.jpg").write_bytes(b"beach")
+    agent, _events = follow(settings, [(2, READY)])
+    error = agent.status().error
+    assert "holiday-00.jpg" in error
+    assert "47 more such things" in error
+    assert len(error) < 1000
+
+
 def test_a_part_that_breaks_is_started_again_and_shown(loaded: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whisperagent.agent.RESTART_S", (0.0,))
     real, failures = ScriptedHost.signals, [RuntimeError("the sound system crashed")]

@@ -37,13 +37,13 @@ def spool(home: Path) -> Spool:
     return Spool(home / "spool")
 
 
-def waiting(spool: Spool, call_id: str = "") -> Item:
+def waiting(spool: Spool, call_id: str = "", party: str = "Ada") -> Item:
     metadata = CallMetadata(
         call_id=call_id or wire.new_call_id(),
         extension="201",
         started_at=datetime(2026, 1, 5, 9, 0, tzinfo=UTC),
         duration_s=83.0,
-        remote_party="Ada",
+        remote_party=party,
     )
     file = spool.create(metadata)
     sealed.Writer(file, [X25519PrivateKey.generate().public_key()], bytes(16)).finish()
@@ -180,6 +180,29 @@ def test_an_unknown_call_is_an_error_with_a_way_out(wa: Wa) -> None:
     done = wa("queue", "show", "ffff")
     assert done.returncode == 2
     assert "wa queue list" in done.stderr
+
+
+def test_a_beginning_that_two_calls_share_is_an_error(wa: Wa, spool: Spool) -> None:
+    waiting(spool, "0199e000-0001-7000-8000-000000000001")
+    waiting(spool, "0199e000-0001-7000-8000-000000000002")
+    done = wa("queue", "retry", "0199e")
+    assert done.returncode == 2
+    assert "2 calls" in done.stderr
+
+
+def test_what_a_caller_or_a_server_says_is_never_a_command_to_the_terminal(wa: Wa, spool: Spool) -> None:
+    item = waiting(spool, party="\x1b]0;owned\x07Ada")
+    spool.failed(item, "\x1b[2Jno", datetime.now(UTC))
+    assert not {"\x1b", "\x07"} & set(wa("queue", "list").stdout + wa("queue", "show", item.call_id).stdout)
+
+
+def test_a_home_that_cannot_be_is_one_clear_error(wa: Wa, tmp_path: Path, call: Path) -> None:
+    (tmp_path / "home" / "spool").write_text("not a folder")
+    for arguments in (["queue", "list"], ["agent", "run", "--headless", "--simulate", str(call)]):
+        done = wa(*arguments)
+        assert done.returncode == 2
+        assert "WA_HOME" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_rejected_call_is_sent_again_by_retry(wa: Wa, spool: Spool) -> None:

@@ -7,8 +7,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.agent.fake_server import key_of
-from whisperagent.errors import ConfigError
+from whisperagent.errors import ConfigError, WhisperError
 from whisperagent.keys import KeyChanged, Keys
+from whisperagent.wire import ServerKey
 
 SERVER = X25519PrivateKey.generate()
 
@@ -42,6 +43,27 @@ def test_a_key_in_the_settings_comes_before_the_pinned_one(home: Path) -> None:
     keys = Keys(home, key_of(SERVER).public_key)
     assert raw(keys) == SERVER.public_key().public_bytes_raw()
     keys.meet(key_of(SERVER))
+
+
+def test_another_key_than_the_one_in_the_settings_is_settled_in_the_settings(home: Path) -> None:
+    keys = Keys(home, key_of(SERVER).public_key)
+    with pytest.raises(KeyChanged) as error:
+        keys.meet(key_of(X25519PrivateKey.generate()))
+    assert "`server.key`" in error.value.fix
+
+
+def test_a_damaged_key_of_this_pc_is_kept_and_keeps_no_call_from_being_recorded(home: Path) -> None:
+    (home / "local.key").write_bytes(b"not 32 bytes")
+    own = raw(Keys(home))
+    assert raw(Keys(home)) == own
+    assert (home / "local.key.damaged").read_bytes() == b"not 32 bytes"
+
+
+def test_a_server_that_shows_no_key_is_an_error_and_pins_nothing(home: Path) -> None:
+    keys = Keys(home)
+    with pytest.raises(WhisperError):
+        keys.meet(ServerKey(kid="", public_key="nonsense"))
+    assert not (home / "server.key").exists()
 
 
 @pytest.mark.parametrize("text", ["not base64", "AAAA", "é"])

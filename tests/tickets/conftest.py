@@ -14,7 +14,7 @@ import uvicorn
 from whisperagent import settings, wire
 from whisperserver.tickets import standin
 from whisperserver.tickets.desk import Desk
-from whisperserver.tickets.faults import Faults
+from whisperserver.tickets.faults import Faults, Operation
 from whisperserver.tickets.ninjaone import NinjaOne
 
 CALL = "01980f2e-7a3b-7c41-9d52-3f6a8b1c2d4e"
@@ -39,7 +39,7 @@ class StandIn:
         """The real client, without its pause between requests."""
         return NinjaOne(msgspec.structs.replace(self.tickets, **changes), requests_per_s=10_000)
 
-    def count(self, operation: str) -> int:
+    def count(self, operation: Operation) -> int:
         return [seen for seen, _at in self.faults.seen].count(operation)
 
 

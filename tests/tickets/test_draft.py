@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,13 +17,14 @@ from whisperserver.tickets.draft import inert
 
 CALL = "01980f2e-7a3b-7c41-9d52-3f6a8b1c2d4e"
 STARTED = datetime(2026, 10, 18, 12, 3, tzinfo=UTC)
-FRENCH = (
+Spoken = tuple[tuple[wire.Speaker, str], ...]
+FRENCH: Spoken = (
     ("agent", "Bonjour, service informatique, Sophie à l'appareil."),
     ("caller", "Bonjour Sophie, ici Claire."),
     ("caller", "Oui, alors, mon imprimante ne marche plus depuis ce matin."),
     ("agent", "Je crée un ticket."),
 )
-ENGLISH = (
+ENGLISH: Spoken = (
     ("agent", "Hello, help desk, David speaking."),
     ("caller", "Good morning, my name is Sarah and I work in sales. I cannot open my mailbox."),
 )
@@ -38,13 +40,14 @@ def in_paris(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def a_call(
-    spoken: tuple[tuple[str, str], ...] | None = FRENCH,
+    spoken: Spoken | None = FRENCH,
     language: str = "fr",
     review: wire.Review | None = None,
     complete: bool = True,
-    **summary: object,
+    **summary: str,
 ) -> wire.Call:
-    about = {"extension": "101", "agent_name": "Sophie Martin", "remote_party": "+33 6 12 34 56 78"} | summary
+    known = {"extension": "101", "agent_name": "Sophie Martin", "remote_party": "+33 6 12 34 56 78"}
+    about: dict[str, Any] = known | summary
     metadata = wire.CallMetadata(call_id=CALL, extension="101", started_at=STARTED, complete=complete)
     segments = tuple(
         wire.Segment(id=place, start_s=place * 4.0, end_s=place * 4.0 + 3, speaker=speaker, text=text)

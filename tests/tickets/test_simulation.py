@@ -192,7 +192,7 @@ def test_a_record_that_forgets_the_count_still_never_makes_two_tickets() -> None
             await super().save(msgspec.structs.replace(ticket, unanswered=0))
 
     async def all_runs() -> list[World]:
-        worlds = [Forgetful(seed, 600, Odds()) for seed in range(RUNS)]
+        worlds: list[World] = [Forgetful(seed, 600, Odds()) for seed in range(RUNS)]
         for world in worlds:
             await run(world, careful)
         return worlds
