@@ -71,27 +71,22 @@ class Arriving:
 
         raises WrongKind, Lying: it is not what was said, or not for us. NoRoom: it cannot be written.
         """
-        file = self._written()
         if self._writer:
             with _on_disk():
                 self._writer.finish()
-            interrupted = not said.complete
-            if said.codec not in ("pcm", self._kind):  # `pcm` is also what is said when nothing is said
-                raise _other_codec(said.codec, self._kind)
-            said = replace(said, codec=self._kind)
+            cut = False
         else:
-            interrupted = self._check(said) or not said.complete
-            file = self._written()
+            cut = self._check(said)
+        file = self._written()
         file.seek(0)
         reader = sealed.Reader(file, self._key)
         size = reader.size()
-        if not self._writer:
-            said = _inside(said, reader, size)
-        said, cut = _corrected(said, reader, size)
+        said = self._of_kind(said) if self._writer else _inside(said, reader, size)
+        said, shorter = _corrected(said, reader, size)
+        interrupted = cut or shorter or not said.complete
         with _on_disk():
             file.flush()
             os.fsync(file.fileno())
-        interrupted = interrupted or cut
         return PartRow(
             call_id=said.call_id,
             part=said.part,
@@ -139,6 +134,12 @@ class Arriving:
         if self._kind != containers.SEALED:
             # Whose call it is may come after its bytes, so the id in the header is its own.
             self._writer = sealed.Writer(self._file, [self._key.public_key()], uuid.uuid4().bytes)
+
+    def _of_kind(self, said: wire.CallMetadata) -> wire.CallMetadata:
+        """What was said of a recording that came in clear, with the codec that it has."""
+        if said.codec not in ("pcm", self._kind):  # `pcm` is also what is said when nothing is said
+            raise _other_codec(said.codec, self._kind)
+        return replace(said, codec=self._kind)
 
     def _check(self, said: wire.CallMetadata) -> bool:
         """Open what came sealed, to its end; gives whether only the beginning of it was authentic."""

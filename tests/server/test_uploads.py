@@ -4,7 +4,10 @@ import hashlib
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -193,6 +196,19 @@ def operation_example(operation: dict[str, Any]) -> dict[str, Any]:
     return msgspec.to_builtins(msgspec.convert(example["value"], wire.UploadAnswer))
 
 
+@contextmanager
+def child(place: Place) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """The server of `place` as a process of its own; gives its address."""
+    arguments = [str(place.root), place.key.private_bytes_raw().hex()]
+    process = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}", process
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sealed", [False, True], ids=["wav", "sealed"])
 def test_memory_stays_flat_over_a_hundred_megabytes(tmp_path: Path, sealed: bool) -> None:
@@ -200,13 +216,46 @@ def test_memory_stays_flat_over_a_hundred_megabytes(tmp_path: Path, sealed: bool
         folder.mkdir()
         place = Place(folder)
         recording = srec(bytes(size), place.key) if sealed else wav(bytes(size))
-        arguments = [str(folder), place.key.private_bytes_raw().hex()]
-        child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, text=True)
-        with child:
-            assert child.stdout is not None
-            url = f"http://127.0.0.1:{int(child.stdout.readline())}"
+        with child(place) as (url, process):
             assert post(url, upload(recording)).status_code == 202
             httpx.get(f"{url}/stop")
-            return int(child.stdout.readline()) / 1024
+            assert process.stdout is not None
+            return int(process.stdout.readline()) / 1024
 
     assert peak_mib(tmp_path / "large", 100_000_000) < peak_mib(tmp_path / "small", 1_000_000) + 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", [1, 3, 5])
+def test_a_killed_server_has_what_it_answered_for_and_takes_the_rest_again(
+    tmp_path: Path, answers: int
+) -> None:
+    place = Place(tmp_path)
+    recording = wav(noise(2_000_000))
+    call_ids = [wire.new_call_id() for _number in range(8)]
+    answered: list[str] = []
+    enough = threading.Event()
+
+    def send_all(url: str) -> None:
+        with suppress(httpx.TransportError):
+            for call_id in call_ids:
+                assert post(url, upload(recording, call_id=call_id)).status_code == 202
+                answered.append(call_id)
+                if len(answered) == answers:
+                    enough.set()
+
+    with child(place) as (url, process), ThreadPoolExecutor(1) as sender:
+        sending = sender.submit(send_all, url)
+        assert enough.wait(60)
+        process.kill()
+        sending.result(60)
+    for call_id in answered:
+        assert opened(place.stored(call_id), place.key) == recording
+    place.recordings.sweep()
+    with child(place) as (url, _process):
+        for call_id in call_ids:
+            status = post(url, upload(recording, call_id=call_id)).status_code
+            assert status == 200 if call_id in answered else status in (200, 202)
+    assert place.files() == sorted(f"{call_id}/1.srec" for call_id in call_ids)
+    assert sorted(place.rows("SELECT call_id FROM parts")) == sorted((call_id,) for call_id in call_ids)
+    assert len(place.rows("SELECT 1 FROM queue_task")) == len(call_ids)
