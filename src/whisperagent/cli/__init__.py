@@ -9,6 +9,7 @@ by the entry-point group `wa.commands`, and no file of the agent names a server 
 import os
 import signal
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -64,8 +65,10 @@ class Commands(TyperGroup):
         )
 
 
+@cache
 def _entry_points() -> "EntryPoints":
-    from importlib.metadata import entry_points  # only the help and the server's commands pay for the look
+    # Reads a file of every package that is installed: paid by the help and the server's commands only, once.
+    from importlib.metadata import entry_points
 
     return entry_points(group="wa.commands")
 
