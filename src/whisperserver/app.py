@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from litestar import Litestar
 from litestar.datastructures import MutableScopeHeaders
@@ -75,8 +76,8 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
     async def running(_app: Litestar) -> AsyncIterator[None]:
         async with store.writing() as session:
             await claims.forget_all(session)
-        runs = [services.live.run, Sweeper(store).run]
-        runs += [lambda run=run: run(services) for run in background]  # type: ignore[misc]  # a late binding
+        runs: list[Callable[[], Awaitable[None]]] = [services.live.run, Sweeper(store).run]
+        runs += [partial(run, services) for run in background]
         tasks = [asyncio.create_task(_kept_running(run)) for run in runs]
         try:
             yield

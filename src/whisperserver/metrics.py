@@ -27,11 +27,11 @@ BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 @dataclass(frozen=True)
 class Stored:
-    """What the store knew at a scrape. calls, tickets: how many by state. queues: by job.
+    """What is read at a scrape. calls, tickets: how many by state. queues: by job.
 
     transcribed, sound_s, work_s: calls ever transcribed, their length, and how long that took.
     factor: work for a second of sound in the newest transcription. workers: by `ready`, `unavailable`.
-    free_bytes: room left where recordings are kept.
+    free_bytes: room left where recordings are kept. clients: open review channels.
     """
 
     calls: Mapping[str, int]
@@ -43,6 +43,7 @@ class Stored:
     factor: float
     workers: Mapping[str, int]
     free_bytes: int
+    clients: int
 
 
 class Metrics:
@@ -68,9 +69,6 @@ class Metrics:
             self.uploads.labels(result)
         self.upload_bytes = Counter(
             "whisperagent_upload_bytes", "Bytes of uploads that came in", registry=self._registry
-        )
-        self.websockets = Gauge(
-            "whisperagent_websocket_clients", "Open review channels", registry=self._registry
         )
         build = Gauge("whisperagent_build_info", "Always 1", ("version", "python"), registry=self._registry)
         build.labels(__version__, platform.python_version()).set(1)
@@ -107,6 +105,7 @@ def _families(stored: Stored) -> Iterator[Metric]:
         yield CounterMetricFamily(f"whisperagent_{name}", text, value)
     gauges = {
         "transcription_real_time_factor": ("Work for a second of sound, newest call", stored.factor),
+        "websocket_clients": ("Open review channels", stored.clients),
         "storage_free_bytes": ("Room left where recordings are kept", stored.free_bytes),
     }
     for name, (text, value) in gauges.items():

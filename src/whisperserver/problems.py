@@ -34,7 +34,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_S = 5
 """How long a client is asked to wait when the database is busy."""
 
-KINDS: dict[type[WhisperError], tuple[int, str]] = {
+KINDS: dict[type, tuple[int, str]] = {
     BadRequest: (400, "bad-request"),
     NotAuthenticated: (401, "not-authenticated"),
     Forbidden: (403, "forbidden"),
@@ -68,10 +68,9 @@ log = logging.getLogger(__name__)
 
 def of(problem: Exception, path: str) -> tuple[wire.Problem, dict[str, str]]:
     """The answer to an error, and its headers. path: what was asked for."""
-    for base in type(problem).__mro__:
-        if isinstance(problem, WhisperError) and (kind := KINDS.get(base)):
-            status, name = kind
-            return _problem(status, name, path, problem.what, problem.why, problem.fix), _headers(problem)
+    kind = next((KINDS[base] for base in type(problem).__mro__ if base in KINDS), None)
+    if kind and isinstance(problem, WhisperError):
+        return _problem(*kind, path, problem.what, problem.why, problem.fix), _headers(problem)
     if isinstance(problem, HTTPException) and problem.status_code < 500:
         return _of_the_protocol(problem, path), dict(problem.headers or {})
     if _is_for_now(problem):
@@ -86,7 +85,9 @@ def answer(request: Request[Any, Any, Any], problem: Exception) -> Response[byte
     body, headers = of(problem, request.url.path)
     if body.status >= 500:
         _log(problem, body.status, request.scope)
-    return Response(_encoded(body), status_code=body.status, headers=headers, media_type=MEDIA_TYPE)
+    return Response(
+        msgspec.json.encode(body), status_code=body.status, headers=headers, media_type=MEDIA_TYPE
+    )
 
 
 async def refuse_socket(scope: Scope, send: Send, problem: Exception) -> None:
@@ -103,7 +104,7 @@ async def refuse_socket(scope: Scope, send: Send, problem: Exception) -> None:
         "status": body.status,
         "headers": [(name.encode(), value.encode()) for name, value in pairs.items()],
     }
-    end: Any = {"type": "websocket.http.response.body", "body": _encoded(body)}
+    end: Any = {"type": "websocket.http.response.body", "body": msgspec.json.encode(body)}
     await send(start)
     await send(end)
 
@@ -112,12 +113,6 @@ def _problem(status: int, name: str, path: str, what: str, why: str = "", fix: s
     return wire.Problem(
         type=f"/problems/{name}", title=what, status=status, detail=why, fix=fix, instance=path
     )
-
-
-def _encoded(problem: wire.Problem) -> bytes:
-    # A path may hold what is no text; it must not keep the answer from being written.
-    instance = problem.instance.encode("utf-8", "replace").decode()
-    return msgspec.json.encode(msgspec.structs.replace(problem, instance=instance))
 
 
 def _headers(problem: WhisperError) -> dict[str, str]:

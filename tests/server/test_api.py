@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,6 +23,7 @@ from tests.server.conftest import STARTED_AT, Server, later, problem, running
 from tests.server.ingest_fixtures import noise
 from whisperagent import settings, wire
 from whisperagent.wire import CallState
+from whisperserver import problems
 
 # The list
 
@@ -548,7 +550,17 @@ def test_every_answer_is_protected(server: Server, http: httpx.Client) -> None:
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
-# OpenAPI
+# What is written about it
+
+
+def test_the_documentation_knows_every_route_and_every_kind_of_problem(http: httpx.Client) -> None:
+    written = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    kinds = {name for _status, name in problems.KINDS.values()} | set(problems.OF_THE_PROTOCOL.values())
+    assert [kind for kind in kinds | {"busy", "failure"} if f"`{kind}`" not in written] == []
+    routes = [path for path in http.get("/schema/openapi.json").json()["paths"] if path != "/schema"]
+    assert [path for path in [*routes, wire.REVIEW_CHANNEL] if path not in written] == []
+    figures = re.findall(r"^# TYPE (whisperagent_\w+)", http.get(wire.METRICS).text, re.MULTILINE)
+    assert [name for name in figures if name.removesuffix("_created") not in written] == []
 
 
 def test_the_openapi_document_describes_every_route_with_examples_that_are_valid(http: httpx.Client) -> None:

@@ -1,6 +1,5 @@
 """What the OpenAPI document says of answers: examples that are real values, and the errors of a route."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -107,7 +106,3 @@ def _error(status: int) -> ResponseSpec:
         description=MEANINGS[status],
         media_type="application/problem+json",
     )
-
-
-def states(values: Sequence[str]) -> str:
-    return ", ".join(f"`{value}`" for value in values)

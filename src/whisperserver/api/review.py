@@ -60,12 +60,10 @@ async def review_channel(
         return
     held = Claims(services.database, caller.extension)
     await socket.accept()
-    services.metrics.websockets.inc()
     try:
         with services.live.subscription() as subscription:
             await _side_by_side(socket, services.live, subscription, last_seq, held)
     finally:
-        services.metrics.websockets.dec()
         await held.release_all()
 
 

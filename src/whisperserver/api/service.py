@@ -117,6 +117,7 @@ async def _stored(services: Services) -> Stored:
                 "unavailable": sum(bool(worker.speech_error) for worker in there),
             },
             free_bytes=shutil.disk_usage(services.recordings.root).free,
+            clients=services.live.clients,
         )
 
 

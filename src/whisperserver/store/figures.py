@@ -33,9 +33,9 @@ async def newest_factor(session: AsyncSession) -> float:
         select(TranscriptRow.job_s / TranscriptRow.duration_s)
         .where(TranscriptRow.duration_s > 0)
         .order_by(TranscriptRow.written_at.desc())
+        .limit(1)
     )
-    factor: float | None = await session.scalar(query.limit(1))
-    return factor or 0.0
+    return await session.scalar(query) or 0.0
 
 
 async def _count(

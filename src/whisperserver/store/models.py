@@ -94,6 +94,8 @@ class TranscriptRow(DefaultBase):
     """original: as the model wrote it; segments: as people corrected it. job_s: seconds the work took."""
 
     __tablename__ = "transcripts"
+    # Sums for monitoring are read from this alone, not through the words of every call.
+    __table_args__ = (Index("ix_transcripts_times", "written_at", "duration_s", "job_s"),)
 
     call_id: Mapped[str] = mapped_column(
         ForeignKey("calls.call_id", name="fk_transcripts_call_id"), primary_key=True

@@ -106,6 +106,7 @@ def _what_hangs_on_calls() -> None:
         sa.Column("job_s", sa.Float(), nullable=False),
         _moment("written_at"),
     )
+    op.create_index("ix_transcripts_times", "transcripts", ["written_at", "duration_s", "job_s"])
     op.create_table(
         "reviews",
         _of_call("reviews", primary_key=True),
