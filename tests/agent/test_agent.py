@@ -121,7 +121,8 @@ def test_it_tells_what_becomes_of_its_calls_and_goes_on_where_it_left_the_channe
 
     async def run() -> None:
         def report(moment: Moment) -> None:
-            told.append((moment.event, moment.call_id))
+            if moment.call_id:
+                told.append((moment.event, moment.call_id))
 
         async with serve(review_channel, "127.0.0.1", int(settings.settings.server.url.rpartition(":")[2])):
             agent = Agent(settings, ScriptedHost([(1, READY)]), report=report)
