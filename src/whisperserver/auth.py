@@ -73,8 +73,9 @@ def check_bind(serve: Serve) -> None:
             _("the server may not listen on {host} without a signing key").format(host=serve.host),
             why=_("beyond this machine everybody could send calls in anybody's name"),
             fix=_(
-                "`wa config set serve.signing_key {key}`, then for each PC: `wa server token EXTENSION`"
-            ).format(key=secrets.token_hex(KEY_BYTES)),
+                "`openssl rand -hex 32 | wa config set serve.signing_key -`, then for each PC: "
+                "`wa server token EXTENSION`"
+            ),
         )
 
 
@@ -96,7 +97,7 @@ def _signing_key(serve: Serve) -> str:
         raise ConfigError(
             _("the signing key is too short") if serve.signing_key else _("there is no signing key"),
             why=_("`serve.signing_key` needs {count} bytes or more").format(count=KEY_BYTES),
-            fix=_("`wa config set serve.signing_key {key}`").format(key=secrets.token_hex(KEY_BYTES)),
+            fix=_("`openssl rand -hex 32 | wa config set serve.signing_key -`"),
         )
     return serve.signing_key
 

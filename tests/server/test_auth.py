@@ -124,7 +124,7 @@ def test_only_health_and_figures_are_for_everybody(open_server: Server) -> None:
 def test_a_server_beyond_loopback_does_not_start_without_a_key(host: str) -> None:
     with pytest.raises(ConfigError) as refused:
         auth.check_bind(settings.Serve(host=host))
-    assert "wa config set serve.signing_key" in refused.value.fix
+    assert "| wa config set serve.signing_key -" in refused.value.fix
     auth.check_bind(settings.Serve(host=host, signing_key=KEY))
 
 

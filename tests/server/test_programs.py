@@ -81,7 +81,7 @@ def test_a_port_that_is_taken(home: Path) -> None:
 def test_an_address_beyond_this_machine_without_a_signing_key(home: Path) -> None:
     everywhere = "0.0.0.0"  # noqa: S104 - it is to be refused
     done = wa("server", "serve", "--host", everywhere, "--port", "0", home=home)
-    one_clear_error(done, 2, "without a signing key", "wa config set serve.signing_key")
+    one_clear_error(done, 2, "without a signing key", "| wa config set serve.signing_key -")
 
 
 def test_a_signing_key_that_is_too_short(home: Path) -> None:
