@@ -84,11 +84,11 @@ def test_the_log_of_a_whole_run_holds_no_word_and_no_number(
         http.get(wire.CALLS, params={"q": "zygomatique"})
         edit = {"version": 1, "segments": [{"id": 0, "text": "Zygomatique deux."}]}
         http.patch(f"{wire.CALLS}/{call_id}/transcript", json=edit)
-        server.change("DROP TABLE reviews")
+        server.change("CREATE TRIGGER no BEFORE INSERT ON reviews BEGIN SELECT RAISE(ABORT, 'refused'); END")
         review = {"version": 2, "decision": "approved", "note": "Zygomatique"}
         assert http.post(f"{wire.CALLS}/{call_id}/review", json=review).status_code == 500
     log = capsys.readouterr().err
     assert "/review broke" in log
-    assert "no such table" in log
+    assert "refused" in log
     assert "ygomatique" not in log
     assert "612345678" not in log
