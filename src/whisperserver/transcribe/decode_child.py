@@ -4,7 +4,7 @@
 
 stdout: one byte, the number of channels (1 or 2), then PCM: 16 kHz, int16, little-endian, interleaved.
 FFmpeg is told what it reads and may use no other format or codec, so a file cannot choose the code that
-meets it. Where the system has them, limits on memory, time, files and processes are set before the first byte.
+meets it. Where the system has them, limits on memory, time, files and processes come before the first byte.
 """
 
 import io

@@ -19,7 +19,8 @@ from whisperagent.i18n import _, deferred
 DEMO = "demo"
 DEMO_NOTICE = deferred(
     "the demo model knows a small vocabulary of helpdesk phrases in French and English and is for "
-    "demonstration only; `wa server model pull large-v3-turbo` gets a real one, and `model` under [speech] uses it"
+    "demonstration only; `wa server model pull large-v3-turbo` gets a real one, and "
+    "`wa config set speech.model large-v3-turbo` has the server use it"
 )
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
