@@ -209,7 +209,10 @@ class Agent:
                 await work()
             except Exception as problem:
                 log.exception("%s broke off", name)
-                self._errors[name] = (time.monotonic(), f"{name}: {in_words(problem)}")
+                self._errors[name] = (
+                    time.monotonic(),
+                    _("{what}: {why}").format(what=name, why=in_words(problem)),
+                )
             failures = 0 if time.monotonic() - began > FORGIVEN_S else failures + 1
             await asyncio.sleep(RESTART_S[min(failures, len(RESTART_S) - 1)])
 

@@ -177,5 +177,5 @@ def _compare(receipt: UploadAnswer, sent: CallMetadata) -> None:
 def in_words(problem: Exception) -> str:
     """What and why, in one line."""
     if isinstance(problem, WhisperError):
-        return f"{problem.what}: {problem.why}" if problem.why else problem.what
+        return _("{what}: {why}").format(what=problem.what, why=problem.why) if problem.why else problem.what
     return str(problem)

@@ -19,8 +19,6 @@ from whisperagent.keys import Keys
 from whisperagent.spool import Entry, Spool
 from whisperagent.wire import CallMetadata, SpoolState
 
-KILLS = 10
-
 
 @pytest.mark.slow
 def test_a_call_survives_an_agent_that_is_killed_again_and_again(
@@ -29,7 +27,7 @@ def test_a_call_survives_an_agent_that_is_killed_again_and_again(
     call = noise_call(tmp_path / "call.wav", 60)
     server.start()
     environment |= {"WA_DETECTION__RESUME_S": "5"}
-    kill_at_random(environment, call, 4.0, Random(1))
+    kill_at_random(environment, call, 4.0, Random(1), 8)
     finish(environment, call, 4.0)
 
     items = Spool(home / "spool").items()
@@ -54,7 +52,7 @@ def test_a_queue_survives_an_agent_that_is_killed_while_it_sends(
     calls = {waiting(Spool(home / "spool"), Keys(home)) for _number in range(60)}
     server.fail = lambda _metadata: time.sleep(0.1)
     server.start()
-    kill_at_random(environment, call, 0.1, Random(2))  # so slow that it only rings
+    kill_at_random(environment, call, 0.1, Random(2), 5)  # so slow that it only rings
     assert len(server.stored) < len(calls), "the agent was never killed in the middle"
     finish(environment, call, 50.0)
 
@@ -64,9 +62,9 @@ def test_a_queue_survives_an_agent_that_is_killed_while_it_sends(
     assert all(server.pcm(call_id) == bytes(64_000) for call_id in calls)
 
 
-def kill_at_random(environment: dict[str, str], call: Path, speed: float, chance: Random) -> None:
-    """Start the agent ten times, and kill it within a second of its first word."""
-    for _kill in range(KILLS):
+def kill_at_random(environment: dict[str, str], call: Path, speed: float, chance: Random, kills: int) -> None:
+    """Start the agent so many times, and kill it within a second of its first word."""
+    for _kill in range(kills):
         with AgentProcess(environment, call, speed) as agent:
             agent.wait_for(lambda agent=agent: bool(agent.status()))  # type: ignore[misc]
             time.sleep(chance.uniform(0, 0.8))

@@ -175,7 +175,8 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
     else:
         state = f"{no} {_('dead: it ended without saying so')}"
     last = f"{found.updated_at.astimezone():%Y-%m-%d %H:%M:%S}"
-    server = _("{url}, connected") if found.server_connected else found.server_error or _("{url}, not connected")
+    linked = _("{url}, connected") if found.server_connected else _("{url}, not connected")
+    server = "" if found.server_connected else found.server_error
     process = _("process {pid}, version {version}").format(pid=found.pid, version=found.version)
     waiting = ", ".join(
         f"{words.spool_state(state).text} {count}"
@@ -186,7 +187,7 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
         (_("agent"), f"{state}, {process}"),
         (_("seen at"), last),
         (_("extension"), f"{found.extension} ({found.host})"),
-        (_("server"), server.replace("{url}", found.server_url)),
+        (_("server"), server or linked.format(url=found.server_url)),
         (_("calls today"), str(found.calls_today)),
         (_("queue"), waiting or _("empty")),
     ]

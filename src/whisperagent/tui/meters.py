@@ -11,6 +11,8 @@ from whisperagent.wire import SIDES, CurrentCall
 
 QUIETEST_DBFS = -60.0
 LOUD_DBFS = -6.0
+BESIDE = 33
+"""Columns for the number and the warning beside a bar."""
 SILENT_S = 10.0
 """A side that has been silent for so long is worth a warning."""
 
@@ -39,8 +41,10 @@ class CurrentCallPanel(Static):
         if status.call is None:
             return Content(_("No call. When the softphone is in a call, recording begins by itself."))
         call = status.call
-        bar = max(10, self.size.width - 44)
-        return Content("\n").join([self._headline(call), *(_side(call, side, bar) for side in SIDES)])
+        names = max(len(words.speaker(side)) for side in SIDES) + 1
+        bar = max(10, self.size.width - names - BESIDE)
+        sides = (_side(call, side, words.speaker(side).ljust(names), bar) for side in SIDES)
+        return Content("\n").join([self._headline(call), *sides])
 
     def _headline(self, call: CurrentCall) -> Content:
         state = {
@@ -56,7 +60,7 @@ class CurrentCallPanel(Static):
         )
 
 
-def _side(call: CurrentCall, side: str, width: int) -> Content:
+def _side(call: CurrentCall, side: str, name: str, width: int) -> Content:
     level = call.levels.get(side, QUIETEST_DBFS)
     full = round(width * min(1.0, max(0.0, 1 - level / QUIETEST_DBFS)))
     style = "$text-warning" if level > LOUD_DBFS else "$text-success"
@@ -64,7 +68,7 @@ def _side(call: CurrentCall, side: str, width: int) -> Content:
     silent_s = call.silent_s.get(side, 0.0)
     warning = _("⚠ silent for {seconds} s").format(seconds=int(silent_s)) if silent_s >= SILENT_S else ""
     return Content.assemble(
-        f"{words.speaker(side):<11}",
+        name,
         ("█" * full, style),
         ("░" * (width - full), "$text-disabled"),
         f" {number:<8}",

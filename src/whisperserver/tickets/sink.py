@@ -10,6 +10,7 @@ from typing import Protocol
 
 from whisperagent import wire
 from whisperagent.errors import TicketError, WhisperError
+from whisperagent.i18n import _
 
 
 class NotSent(TicketError):
@@ -63,5 +64,5 @@ class TicketSink(Protocol):
 
 def in_words(problem: WhisperError) -> str:
     """An error on one line, for `wire.Ticket.error`: `what: why; what to do`."""
-    seen = f"{problem.what}: {problem.why}" if problem.why else problem.what
+    seen = _("{what}: {why}").format(what=problem.what, why=problem.why) if problem.why else problem.what
     return f"{seen}; {problem.fix}" if problem.fix else seen

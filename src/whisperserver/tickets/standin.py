@@ -77,7 +77,9 @@ def serve(port: int, file: Path | None = None, host: str = "127.0.0.1") -> None:
             fix=_("choose another with --port"),
         ) from None
     url = f"http://{host}:{listener.getsockname()[1]}"
-    console.say(_("{url} is {what}").format(url=url, what=STAND_IN))
+    console.say(
+        _("{url} is a stand-in for NinjaOne, for demonstration and tests; not NinjaOne").format(url=url)
+    )
     for name, value in settings_for(url).items():
         console.say(f"  WA_TICKETS__{name.upper()}={value}")
     config = uvicorn.Config(create_app(desk), log_level="warning", timeout_graceful_shutdown=1)
