@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -455,6 +456,14 @@ def test_erasing_again_is_answered_again_and_erasing_nothing_is_not(
     call_id = server.received()
     assert [http.delete(f"{wire.CALLS}/{call_id}").status_code for _time in range(2)] == [204, 204]
     problem(http.delete(f"{wire.CALLS}/{wire.new_call_id()}"), 404, "not-found")
+    assert server.rows("SELECT count(*) FROM audit WHERE action = 'erased'") == [(1,)]
+
+
+def test_a_call_that_is_erased_by_many_at_once_is_erased_once(server: Server, http: httpx.Client) -> None:
+    call_id = server.received()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _number: http.delete(f"{wire.CALLS}/{call_id}"), range(8)))
+    assert {answer.status_code for answer in answers} == {204}
     assert server.rows("SELECT count(*) FROM audit WHERE action = 'erased'") == [(1,)]
 
 

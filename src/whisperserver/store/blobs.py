@@ -4,6 +4,7 @@ A recording arrives in `.incoming`, is synced, and takes its name in one step. o
 its local store neither syncs a file nor its folder, so the way in is ours.
 """
 
+import contextlib
 import io
 import os
 import shutil
@@ -94,14 +95,15 @@ class Recordings:
         """Destroy the file key, which only the header holds, then the bytes. On media that copy on write, an
         old copy of the header can outlive this; there the disk itself has to be encrypted."""
         path = self.root / name
-        if not path.exists():
-            return
-        with path.open("r+b") as file:
-            file.write(bytes(min(HEADER_LIMIT, path.stat().st_size)))
-            file.flush()
-            os.fsync(file.fileno())
-        path.unlink()
-        if not any(path.parent.iterdir()):
+        try:
+            with path.open("r+b") as file:
+                file.write(bytes(min(HEADER_LIMIT, path.stat().st_size)))
+                file.flush()
+                os.fsync(file.fileno())
+            path.unlink()
+        except FileNotFoundError:
+            return  # erased before, or by somebody else just now
+        with contextlib.suppress(OSError):  # other parts are in it
             path.parent.rmdir()
         files.sync_folder(self.root)
 
