@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from whisperagent.wire import CallState
 from whisperserver import jobs
+from whisperserver.refusals import Gone
 from whisperserver.store import calls
 from whisperserver.store.database import Database
 from whisperserver.store.reviews import StoredTicket
@@ -60,6 +61,8 @@ class Ticketing:
         """One job to its end. What fails here is not lost: the sweeper makes a job for it again."""
         try:
             await self._bring(job.call_id)
+        except Gone:
+            log.info("call %s was erased; its ticket goes no further", job.call_id)
         except NotSent as problem:
             log.warning("the ticket of call %s waits: %s", job.call_id, calls.in_words(problem))
             await asyncio.sleep(min(problem.retry_after_s, RETRY_AFTER_MAX_S))

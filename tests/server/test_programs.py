@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -125,26 +126,35 @@ def test_a_second_server_in_one_home(running: Line) -> None:
 
 def test_a_server_without_a_model_takes_calls_and_says_what_is_missing(tmp_path: Path) -> None:
     with line(tmp_path / "line", model="large-v3-turbo") as server:
-        server.start_server()
-        call_id = wire.new_call_id()
-        assert send(server, call_id, (CALLS / "english.wav").read_bytes()).status_code == 202
-        until(lambda: "model pull" in json.dumps(ask(server, wire.READY)), lambda: ask(server, wire.READY))
-        status = ask(server, f"{wire.TRANSCRIPTION_STATUS}/{call_id}")
-        assert status["state"] == "received"
-        assert status["position"] == 1
-        assert httpx.get(server.url + wire.READY).status_code == 200
+        status = a_waiting_call(server)
+        until(
+            lambda: "wa server model pull large-v3-turbo" in ask(server, status)["error"],
+            server.server.last_words,
+        )
+        assert ask(server, status)["state"] == "received"
+        assert ask(server, status)["position"] == 1
+        ready = httpx.get(server.url + wire.READY)
+        assert (ready.status_code, ready.json()["speech"]) == (200, "unavailable")
 
 
 def test_a_corrupt_model_is_named_and_calls_wait(tmp_path: Path) -> None:
     broken = tmp_path / "model"
-    broken.mkdir()
-    for name in ("config.json", "tokenizer.json", "vocabulary.json", "preprocessor_config.json"):
-        (broken / name).write_bytes((CALLS.parent / "model" / name).read_bytes())
-    (broken / "model.bin").write_bytes((CALLS.parent / "model/model.bin").read_bytes()[:100_000])
+    shutil.copytree(CALLS.parent / "model", broken)
+    os.truncate(broken / "model.bin", 100_000)
     with line(tmp_path / "line", model=str(broken)) as server:
-        server.start_server()
-        until(lambda: str(broken) in json.dumps(ask(server, wire.READY)), lambda: ask(server, wire.READY))
+        status = a_waiting_call(server)
+        until(lambda: str(broken) in ask(server, status)["error"], server.server.last_words)
+        assert ask(server, status)["state"] == "received"
         assert server.server.runs
+        assert "Traceback" not in server.server.log.read_text("utf-8")
+
+
+def a_waiting_call(server: Line) -> str:
+    """Where its status is."""
+    server.start_server()
+    answer = send(server, wire.new_call_id(), (CALLS / "english.wav").read_bytes())
+    assert answer.status_code == 202
+    return str(answer.json()["status_url"])
 
 
 def test_a_plain_curl_is_enough(running: Line) -> None:
