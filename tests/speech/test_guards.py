@@ -1,0 +1,54 @@
+"""What nobody said goes; what somebody may have said stays."""
+
+import pytest
+
+from whisperserver.transcribe.guards import invented
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".",
+        " … ",
+        "?!",
+        "Sous-titres réalisés para la communauté d'Amara.org",
+        "Sous-titrage Société Radio-Canada",
+        "Sous-titrage ST' 501",
+        "Merci d’avoir regardé cette vidéo !",
+        "Thanks for watching!",
+        "Subtitles by the Amara.org community",
+    ],
+)
+def test_marks_and_captions_of_films_are_invented(text: str) -> None:
+    assert invented(text, no_speech=0.0, mean_log_probability=-0.1, compression=1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Oui.",
+        "7",
+        "Merci d'avoir regardé mon ordinateur.",
+        "Thanks for watching the printer for me.",
+        "Les sous-titres ne marchent plus.",
+    ],
+)
+def test_what_a_caller_may_say_stays(text: str) -> None:
+    assert not invented(text, no_speech=0.0, mean_log_probability=-0.1, compression=1.0)
+
+
+@pytest.mark.parametrize(
+    ("no_speech", "mean_log_probability", "compression", "expected"),
+    [
+        (0.0, -0.2, 1.2, False),
+        (0.9, -0.2, 1.2, False),
+        (0.0, -0.9, 1.2, False),
+        (0.9, -0.9, 1.2, True),
+        (0.0, -0.1, 3.0, True),
+    ],
+    ids=["sure", "sure, over silence", "unsure, over speech", "unsure, over silence", "in a loop"],
+)
+def test_text_over_silence_must_be_sure(
+    no_speech: float, mean_log_probability: float, compression: float, expected: bool
+) -> None:
+    assert invented("Merci.", no_speech, mean_log_probability, compression) is expected
