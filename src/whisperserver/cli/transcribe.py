@@ -22,7 +22,9 @@ transcribe = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @transcribe.command(help=_("The words of a WAV, FLAC or Ogg-Opus file: who said what, when."))
 def run(
-    file: Annotated[Path, typer.Argument(help=_("In a stereo file the agent is left, the caller right"))],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help=_("In a stereo file the agent is left, the caller right"))
+    ],
     model: Annotated[
         str | None, typer.Option("--model", help=_("A pulled model, a folder, or `demo`."))
     ] = None,

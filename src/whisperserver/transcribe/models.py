@@ -54,7 +54,7 @@ def folder(name: str, models: Path) -> Path:
 
 def installed(models: Path) -> tuple[str, ...]:
     """The names of the models that were pulled, in order, then `demo`."""
-    there = sorted(path.name for path in models.glob("*") if (path / NEEDED[0]).is_file())
+    there = sorted(path.name for path in models.glob("*") if all((path / file).is_file() for file in NEEDED))
     return (*(name.replace("--", "/", 1) for name in there if not name.startswith(".")), DEMO)
 
 
