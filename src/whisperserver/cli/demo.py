@@ -76,7 +76,12 @@ def _go(line: "Line", played: "Recording", speed: float, model: str, *, asks: bo
     console.say(_("starting a server and a stand-in for NinjaOne"))
     line.start_server()
     with console.progress(_("transcribing"), 1.0) as bar:
-        play = Play(line, played, speed, _tell, bar.update)
+
+        def tell(stage: str, at_s: float) -> None:
+            bar.clear()  # a line of text does not go behind a bar
+            _tell(stage, at_s)
+
+        play = Play(line, played, speed, tell, bar.update)
         play.start()
         play.until("transcribed")
     if asks:
@@ -146,18 +151,18 @@ def _print(outcome: "Outcome", folder: Path, *, kept: bool) -> None:
 
 
 def _print_places(call_id: str, folder: Path, *, kept: bool) -> None:
-    """Where everything lies. A sealed recording is named as one: nothing else on the PC holds sound."""
+    """Where everything lies. Nothing else on the PC holds sound."""
     console.print_data(console.styled(_("where it lies: {folder}").format(folder=folder), "bold"))
     places = (
-        (f"pc/spool/done/{call_id}.1.srec", _("the sealed recording on the PC, which only the server opens")),
-        (f"server/server/recordings/{call_id}/1.srec", _("the same on the server")),
-        ("server/server/calls.db", _("transcripts, reviews, tickets")),
-        ("tickets.json", _("what the stand-in for NinjaOne was sent")),
-        ("server.log", _("the server's log; agent.log is the PC's")),
+        (_("sealed on the PC"), f"pc/spool/done/{call_id}.1.srec"),
+        (_("sealed on the server"), f"server/server/recordings/{call_id}/1.srec"),
+        (_("transcript and review"), "server/server/calls.db"),
+        (_("the ticket"), "tickets.json"),
+        (_("what was logged"), "server.log, pc/logs/agent.log"),
     )
-    width = max(len(place) for place, _what in places)
-    for place, what in places:
-        console.print_data(f"  {place:<{width}}  {what}")
+    width = max(len(what) for what, _place in places)
+    for what, place in places:
+        console.print_data(f"  {what:<{width}}  {place}")
     if kept:
         console.say(
             _("start this server again: WA_HOME={home} wa server serve").format(home=folder / "server")
