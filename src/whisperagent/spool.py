@@ -263,16 +263,19 @@ class Spool:
             if entry := self.entry(description):
                 path = description.with_suffix(RECORDING)
                 size = _size(path)
-                # A description without its recording is half a move, except of what was deleted when done.
-                if size is not None or state is SpoolState.DONE:
+                if size is not None or state is SpoolState.DONE:  # it may have been moved just now
                     yield Item(state, entry, path, size or 0)
 
     def _names(self, state: SpoolState) -> list[str]:
-        """`<call_id>.<part>` of each description; read again only when the folder has changed."""
+        """`<call_id>.<part>` of each recording; read again only when the folder has changed."""
         folder = self.root / state
         stamp = folder.stat().st_mtime_ns
         if state not in self._counted or self._counted[state][0] != stamp:
-            names = [path.stem for path in folder.glob(f"*{DESCRIPTION}") if NAME.fullmatch(path.name)]
+            ours = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
+            names = {path.stem for path in ours if path.suffix == DESCRIPTION}
+            if state is not SpoolState.DONE:
+                # A description without its recording is half a move; of what is done the receipt stays alone.
+                names &= {path.stem for path in ours if path.suffix == RECORDING}
             # A folder that has just changed may change again within the same tick of its clock.
             settled = time.time_ns() - stamp > CLOCK_TICK_NS
             self._counted[state] = (stamp if settled else 0, sorted(names))

@@ -40,7 +40,7 @@ def run_script(loaded: Loaded, script: Script) -> Spool:
     return spool_of(loaded)
 
 
-def run_call(loaded: Loaded, call: Path, speed: float = 8.0) -> Spool:
+def run_call(loaded: Loaded, call: Path, speed: float = 16.0) -> Spool:
     """A whole agent through a simulated call, until all is sent."""
     host = SimulatedHost(call, speed, loaded.paths.home)
     asyncio.run(Agent(loaded, host, once=True).run())

@@ -24,7 +24,7 @@ from whisperagent.wire import CallMetadata, SpoolState
 def test_a_call_survives_an_agent_that_is_killed_again_and_again(
     environment: dict[str, str], home: Path, server: FakeServer, tmp_path: Path
 ) -> None:
-    call = noise_call(tmp_path / "call.wav", 60)
+    call = noise_call(tmp_path / "call.wav", 40)
     server.start()
     environment |= {"WA_DETECTION__RESUME_S": "5"}
     kill_at_random(environment, call, 4.0, Random(1), 8)
@@ -49,7 +49,7 @@ def test_a_queue_survives_an_agent_that_is_killed_while_it_sends(
     environment: dict[str, str], home: Path, server: FakeServer, tmp_path: Path
 ) -> None:
     call = noise_call(tmp_path / "call.wav", 1)
-    calls = {waiting(Spool(home / "spool"), Keys(home)) for _number in range(60)}
+    calls = {waiting(Spool(home / "spool"), Keys(home)) for _number in range(40)}
     server.fail = lambda _metadata: time.sleep(0.1)
     server.start()
     kill_at_random(environment, call, 0.1, Random(2), 5)  # so slow that it only rings

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import wave
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tests.agent.fakes import frames, noise_call
 from whisperagent.errors import AudioError, HostUnavailable, UsageError, WhisperError
 from whisperagent.hosts import choose
-from whisperagent.hosts.simulated import ANSWER_S, SPEECH_S, SimulatedHost
+from whisperagent.hosts.simulated import ANSWER_S, SPEECH_S, WORK_S, SimulatedHost
 from whisperagent.wire import SAMPLE_RATE
 
 
@@ -19,6 +20,11 @@ def rewind(home: Path, seconds: float) -> None:
     kept = json.loads((home / "simulated.json").read_bytes())
     kept["started_at"] -= seconds
     (home / "simulated.json").write_text(json.dumps(kept))
+
+
+def wait(host: SimulatedHost, seconds: float) -> None:
+    """As an agent does between two looks."""
+    asyncio.run(host.sleep(seconds))
 
 
 def test_a_call_rings_is_answered_plays_and_ends(home: Path, call: Path) -> None:
@@ -36,11 +42,10 @@ def test_a_call_rings_is_answered_plays_and_ends(home: Path, call: Path) -> None
 
 
 def test_both_sides_of_the_file_are_heard_whole(home: Path, call: Path) -> None:
-    SimulatedHost(call, 1.0, home)
-    rewind(home, ANSWER_S)
-    host = SimulatedHost(call, 1.0, home)
+    host = SimulatedHost(call, 100.0, home)
+    wait(host, ANSWER_S)
     source = host.open()
-    host._offset_s += 20
+    wait(host, 20)
     sides: list[bytes] = [b"", b""]
     while block := source.read():
         sides[block.side] += block.pcm
@@ -57,7 +62,7 @@ def test_an_agent_that_starts_again_finds_the_call_where_it_is(home: Path, call:
     host = SimulatedHost(call, 1.0, home)
     assert host.signals().capture
     source = host.open()
-    host._offset_s += 0.2
+    wait(host, 0.2)
     block = source.read()
     source.close()
     assert block is not None
@@ -66,9 +71,18 @@ def test_an_agent_that_starts_again_finds_the_call_where_it_is(home: Path, call:
     assert block.pcm[:2] == frames(call)[4 * first : 4 * first + 2]
 
 
-def test_a_busy_machine_costs_no_word_of_the_call(home: Path, call: Path) -> None:
-    host = SimulatedHost(call, 1.0, home)
-    host._offset_s += 6  # the agent slept through the answer and the first words
+def test_an_agent_that_a_busy_machine_does_not_let_run_misses_no_call(home: Path, call: Path) -> None:
+    host = SimulatedHost(call, 1000.0, home)
+    before = host.clock()
+    end = time.monotonic() + 0.05  # fifty seconds of its clock
+    while time.monotonic() < end:
+        frames(call)
+    assert host.clock() <= before + WORK_S
+
+
+def test_an_agent_that_listens_late_hears_the_first_word(home: Path, call: Path) -> None:
+    host = SimulatedHost(call, 100.0, home)
+    wait(host, 6)
     source = host.open()
     assert source.began == ANSWER_S
     source.close()
@@ -105,7 +119,7 @@ def wav(path: Path, rate: int = SAMPLE_RATE, channels: int = 2, width: int = 2) 
     ("kind", "why"),
     [
         ({"rate": 8000}, "8000 Hz"),
-        ({"channels": 1}, "1 channel"),
+        ({"channels": 1}, "channels: 1"),
         ({"width": 1}, "8 bits"),
     ],
 )
@@ -133,15 +147,15 @@ def test_a_file_that_is_no_wav_is_refused(
 def test_a_file_shorter_than_its_header_says_ends_in_silence(home: Path, tmp_path: Path) -> None:
     path = noise_call(tmp_path / "cut.wav", 2)
     path.write_bytes(path.read_bytes()[: -SAMPLE_RATE * 4 - 1])
-    host = SimulatedHost(path, 1.0, home)
+    host = SimulatedHost(path, 100.0, home)
     source = host.open()
-    host._offset_s += 20
+    wait(host, 20)
     lengths = [0, 0]
     while block := source.read():
         lengths[block.side] += len(block.pcm)
     source.close()
     assert lengths[0] == lengths[1]
-    assert abs(lengths[0] / 2 / SAMPLE_RATE - 5) < 0.1
+    assert abs(lengths[0] / 2 / SAMPLE_RATE - (SPEECH_S + 2 - source.began)) < 0.1
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("nan")])

@@ -136,6 +136,11 @@ def test_counts_follow_every_move_of_another_process_too(spool: Spool) -> None:
     assert (other.counts()["queued"], other.counts()["rejected"]) == (0, 1)
 
 
+def test_what_is_counted_is_what_is_listed(spool: Spool) -> None:
+    queued(spool).path.unlink()
+    assert (spool.items(), spool.counts()["queued"]) == ([], 0)
+
+
 def test_a_recording_that_somebody_deleted_is_told_and_not_forgotten_silently(spool: Spool) -> None:
     item = queued(spool)
     item.path.unlink()

@@ -5,8 +5,9 @@ names the caller; 3 the file plays, left the technician, right the caller; at it
 The clock runs at `speed` times real time.
 
 Like a real softphone it outlives the agent: `simulated.json` keeps when it started, so an agent that was
-killed in mid-call finds the call still going on, and what was played meanwhile is lost. Unlike real devices
-its own keep what they played until somebody listens, so a busy machine costs no simulated call a word.
+killed in mid-call finds the call still going on, and what was played meanwhile is lost. Unlike a real one it
+waits for an agent that a busy machine lets not run, so that no fast call is over before anybody has looked,
+and its devices keep what they played until somebody listens.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ SPEECH_S = 3.0
 """From the answer to the first word: a telephone opens its streams before anybody speaks."""
 FORGET_S = 60.0
 """Real seconds after its end that an interrupted simulation is still the one going on."""
+WORK_S = 0.25
+"""Of its own clock, that an agent may work between two sleeps before the clock waits for it."""
 BLOCK_FRAMES = SAMPLE_RATE // 10
 TITLE = "Call with +33 6 12 34 56 78"
 
@@ -67,6 +70,7 @@ class SimulatedHost:
         self._kept = home / "simulated.json"
         self._started_at = self._start()
         self._offset_s = time.time() - self._started_at - time.monotonic()
+        self._waits_at = self._running()
         self._listened_until = self.clock()
 
     @property
@@ -74,14 +78,19 @@ class SimulatedHost:
         return self.clock() >= self.end_s
 
     def clock(self) -> float:
-        return (time.monotonic() + self._offset_s) * self.speed
+        late_s = self._running() - self._waits_at
+        if late_s > 0:
+            self._offset_s -= late_s / self.speed
+        return min(self._running(), self._waits_at)
 
     def utc(self, at: float) -> datetime:
         # Counted back from when it will be over, so that a call played fast never lies in the future.
         return datetime.fromtimestamp(self._started_at + self.end_s / self.speed - self.end_s + at, UTC)
 
     async def sleep(self, seconds: float) -> None:
+        self._waits_at = self.clock() + seconds
         await asyncio.sleep(seconds / self.speed)
+        self._waits_at = self.clock() + WORK_S
 
     def signals(self) -> Signals:
         now = self.clock()
@@ -101,6 +110,9 @@ class SimulatedHost:
         if self.finished:
             self._kept.unlink(missing_ok=True)
 
+    def _running(self) -> float:
+        return (time.monotonic() + self._offset_s) * self.speed
+
     def _start(self) -> float:
         now = time.time()
         with contextlib.suppress(OSError, msgspec.MsgspecError):
@@ -109,7 +121,8 @@ class SimulatedHost:
             if goes_on and kept.file == str(self.file.absolute()) and kept.speed == self.speed:
                 return kept.started_at
         self._kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write(self._kept, msgspec.json.encode(_Kept(str(self.file.absolute()), self.speed, now)))
+        kept = _Kept(str(self.file.absolute()), self.speed, now)
+        files.write(self._kept, msgspec.json.encode(kept), durable=False)
         return now
 
 
@@ -169,7 +182,7 @@ def _open_call(path: Path) -> wave.Wave_read:
         call.close()
         raise AudioError(
             _("{path} is not a call that can be played").format(path=path),
-            why=_("it has {rate} Hz, {bits} bits and {channels} channel(s)").format(
+            why=_("it has {rate} Hz, {bits} bits, channels: {channels}").format(
                 rate=found[0], bits=found[1], channels=found[2]
             ),
             fix=_("give a WAV file of a call: 16 kHz, 16 bits, the technician left, the caller right"),
