@@ -69,6 +69,7 @@ KEPT = (Stretch(10.0, 12.0), Stretch(20.0, 23.0))
     [
         pytest.param(said(0.5, 1.5, "a"), [(10.5, 11.5, "a")], id="before the silence"),
         pytest.param(said(2.5, 4.0, "a"), [(20.5, 22.0, "a")], id="behind it"),
+        pytest.param(said(0.5, 2.0, "a"), [(10.5, 12.0, "a")], id="up to it"),
         pytest.param(said(0.5, 3.0, "a"), [(10.5, 21.0, "a")], id="over it, where no word says more"),
         pytest.param(
             said(0.5, 3.0, " a b c", (0.5, 1.0, " a"), (1.0, 1.4, " b"), (2.5, 3.0, " c")),

@@ -105,9 +105,7 @@ class Engine:
         if len(voice.samples) == 0:
             return
         for segment in self._whisper.hear(voice.samples, language, self._beam_size):
-            if guards.invented(
-                segment.text, segment.no_speech_prob, segment.avg_logprob, segment.compression_ratio
-            ):
+            if guards.invented(segment.text, segment.no_speech_prob, segment.avg_logprob):
                 continue
             words = tuple(
                 wire.Word(float(word["start"]), float(word["end"]), word["word"], float(word["probability"]))
@@ -125,7 +123,7 @@ class Engine:
             )
 
 
-class _Whisper(WhisperModel):  # type: ignore[misc]
+class _Whisper(WhisperModel):  # type: ignore[misc]  # faster-whisper has no types
     """faster-whisper, with word times that leave the text alone.
 
     There, the end of the last word decides where the next window begins. Word times are rough, so a window

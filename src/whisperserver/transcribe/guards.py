@@ -7,6 +7,7 @@ transcript: in doubt, it stays.
 """
 
 import re
+import zlib
 
 NO_SPEECH = 0.6
 """OpenAI's own limit: above it the model takes the sound for silence."""
@@ -15,7 +16,7 @@ UNSURE = -0.7
 """Log probability below which text over silence is not believed; Whisper's own limit is -1."""
 
 LOOP = 2.4
-"""Length over compressed length, OpenAI's own limit: above it faster-whisper tries again, then keeps it."""
+"""Length over compressed length. OpenAI's limit for a window: faster-whisper tries again, then keeps it."""
 
 CAPTIONS = re.compile(
     r"(sous-titr(es|age) .*(amara\.org|société radio-canada|st'? ?501)"
@@ -31,15 +32,16 @@ def has_words(text: str) -> bool:
     return any(letter.isalnum() for letter in text)
 
 
-def invented(text: str, no_speech: float, mean_log_probability: float, compression: float) -> bool:
+def invented(text: str, no_speech: float, mean_log_probability: float) -> bool:
     """Is this text the model's own?
 
-    text: of one segment. no_speech: 0..1, how surely the model heard silence. mean_log_probability: of the
-    tokens of the window that the segment is from; compression: its text's length over its compressed length.
+    text: of one segment. no_speech: 0..1, how surely the model heard silence in the window that the segment
+    is from. mean_log_probability: of that window's tokens.
     """
+    content = text.encode()
     return (
         not has_words(text)
-        or compression > LOOP
+        or len(content) / len(zlib.compress(content)) > LOOP
         or (no_speech > NO_SPEECH and mean_log_probability < UNSURE)
         or CAPTIONS.fullmatch(text.strip().replace("’", "'")) is not None
     )

@@ -5,6 +5,7 @@ segment goes back to its place in the call; one that runs on over a silence is c
 may have answered in it. Pure: numbers and words in, segments out.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -58,7 +59,9 @@ def merge(sides: Iterable[Side], duration_s: float) -> tuple[wire.Segment, ...]:
 def _placed(said: Utterance, kept: Sequence[Stretch]) -> list[Utterance]:
     """The utterance in seconds of the call: in one piece, or one for each stretch that has words of it."""
     line = _Line(kept)
-    first, last = line.stretch(said.start_s), line.stretch(said.end_s)
+    # An end on the cut is the end of the stretch before it; the model tells times to 0.02 s.
+    first = line.stretch(said.start_s)
+    last = line.stretch(max(said.start_s, said.end_s - 0.01))
     if first == last or not said.words:
         start_s, end_s = line.at(said.start_s, first), line.at(said.end_s, last)
         words = [
@@ -98,7 +101,7 @@ class _Line:
 
     def stretch(self, kept_s: float) -> int:
         """The number of the stretch that the time is in."""
-        return max((number for number, begin in enumerate(self._begins) if begin <= kept_s), default=0)
+        return max(0, bisect_right(self._begins, kept_s) - 1)
 
     def at(self, kept_s: float, number: int) -> float:
         """The time in the call, held within the stretch of that number."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from whisperagent import wire
 
@@ -36,8 +37,8 @@ def word_error_rate(expected: Sequence[Turn] | str, heard: Sequence[wire.Segment
     (`unknown`), as one text.
     """
     sides = _sides(expected, heard)
-    errors = sum(_distance(words(said), words(written)) for said, written in sides)
-    return errors / max(1, sum(len(words(said)) for said, _written in sides))
+    errors = sum(_table(said, written)[-1][-1] for said, written in sides)
+    return errors / max(1, sum(len(said) for said, _written in sides))
 
 
 def speaker_accuracy(expected: Sequence[Turn], heard: Sequence[wire.Segment]) -> float:
@@ -61,27 +62,29 @@ def words(text: str) -> list[str]:
     return [word for word in plain.split() if word.strip("'")]
 
 
-def _sides(expected: Sequence[Turn] | str, heard: Sequence[wire.Segment] | str) -> list[tuple[str, str]]:
-    if isinstance(expected, str) or isinstance(heard, str):
-        return [(_text(expected), _text(heard))]
-    if all(segment.speaker == "unknown" for segment in heard):
-        return [(_text(expected), _text(heard))]
-    speakers = {*(turn.speaker for turn in expected), *(segment.speaker for segment in heard)}
+def _sides(
+    expected: Sequence[Turn] | str, heard: Sequence[wire.Segment] | str
+) -> list[tuple[list[str], list[str]]]:
+    """Pairs of the words said and the words heard, to be compared."""
+    if (
+        isinstance(expected, str)
+        or isinstance(heard, str)
+        or all(each.speaker == "unknown" for each in heard)
+    ):
+        return [(_words(expected), _words(heard))]
     return [
         (
-            _text([turn for turn in expected if turn.speaker == speaker]),
-            _text([segment for segment in heard if segment.speaker == speaker]),
+            _words([turn for turn in expected if turn.speaker == speaker]),
+            _words([segment for segment in heard if segment.speaker == speaker]),
         )
-        for speaker in sorted(speakers)
+        for speaker in get_args(wire.Speaker)
     ]
 
 
-def _text(source: Sequence[Turn] | Sequence[wire.Segment] | str) -> str:
-    return source if isinstance(source, str) else " . ".join(each.text for each in source)
-
-
-def _distance(said: list[str], written: list[str]) -> int:
-    return _table(said, written)[-1][-1]
+def _words(source: Sequence[Turn] | Sequence[wire.Segment] | str) -> list[str]:
+    return (
+        words(source) if isinstance(source, str) else [word for each in source for word in words(each.text)]
+    )
 
 
 def _alignment(said: list[str], written: list[str]) -> list[tuple[int, int]]:
