@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from whisperagent import i18n, settings, wire
-from whisperserver.tickets import draft_for
+from whisperserver.tickets import as_approved, draft_for
 from whisperserver.tickets.draft import inert
 
 CALL = "01980f2e-7a3b-7c41-9d52-3f6a8b1c2d4e"
@@ -192,3 +192,20 @@ def test_any_words_make_a_draft_within_the_limits_that_ends_with_its_call(
 
 def test_the_same_call_always_makes_the_same_draft() -> None:
     assert draft_for(a_call(), settings.Tickets()) == draft_for(a_call(), settings.Tickets())
+
+
+REVIEW = wire.Review(decision="approved", reviewer="204", at=datetime(2026, 10, 18, 12, 30, tzinfo=UTC))
+
+
+def test_a_text_that_was_approved_says_who_read_it_when() -> None:
+    shown = draft_for(a_call(), settings.Tickets())
+    written = msgspec.structs.replace(shown, body=shown.body.replace("imprimante", "imprimante laser"))
+    sent = as_approved(written, a_call(review=REVIEW))
+    assert sent.body.splitlines()[-2].endswith(", relue par 204 à 14:30.")
+    assert sent.body.splitlines()[:-2] == written.body.splitlines()[:-2]
+    assert as_approved(shown, a_call(review=REVIEW)) == draft_for(a_call(review=REVIEW), settings.Tickets())
+
+
+def test_a_line_that_the_reviewer_took_out_is_not_put_back() -> None:
+    written = wire.TicketDraft(subject="imprimante", body="Bonjour,\nl'imprimante du 2e ne marche plus.")
+    assert as_approved(written, a_call(review=REVIEW)) == written

@@ -26,7 +26,7 @@ from whisperserver.auth import Caller
 from whisperserver.refusals import BadRequest, NotFound
 from whisperserver.services import Services
 from whisperserver.store import calls, events, reviews, transcripts, workers
-from whisperserver.tickets import draft_for
+from whisperserver.tickets import as_approved, draft_for
 
 Words = Annotated[
     str, QueryParameter(max_length=500, description="Words that all occur in it; the last may be begun.")
@@ -170,7 +170,7 @@ class CallsController(Controller):
         """
         tickets = services.loaded.settings.tickets
         async with services.database.writing() as session:
-            draft = data.ticket or await _approved_draft(session, call_id, data, caller, tickets)
+            draft = await _approved_draft(session, call_id, data, caller, tickets)
             if await reviews.decide(session, call_id, data, draft, tickets.sink, caller.extension):
                 await jobs.enqueue_ticket(session, call_id)
             return await _with_draft(session, call_id, tickets)
@@ -253,9 +253,10 @@ async def _approved_draft(
     caller: Caller,
     tickets: settings.Tickets,
 ) -> wire.TicketDraft:
-    """The draft as it stands, which says who has just read it."""
+    """The text of the ticket, which says who has just read the transcript."""
     review = wire.Review(decision=decision.decision, reviewer=caller.extension, at=datetime.now(UTC))
-    return draft_for(replace(await calls.detail(session, call_id), review=review), tickets)
+    call = replace(await calls.detail(session, call_id), review=review)
+    return draft_for(call, tickets) if decision.ticket is None else as_approved(decision.ticket, call)
 
 
 def _states(given: Sequence[str]) -> Sequence[str]:

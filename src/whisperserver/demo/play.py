@@ -32,7 +32,7 @@ STAGES = (
     "approved",
     "ticketed",
 )
-DEAD_ENDS = ("dropped", "short", "unrecorded", "rejected", "failed", "quarantined")
+DEAD_ENDS = ("dropped", "short", "unrecorded", "refused", "rejected", "failed", "quarantined")
 PATIENCE_S = 180.0
 """Beyond the time that the call itself takes."""
 SLOWEST_SPEECH = 5.0

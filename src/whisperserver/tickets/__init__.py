@@ -8,7 +8,7 @@ from whisperagent import settings
 from whisperagent.errors import ConfigError
 from whisperagent.i18n import _
 from whisperserver.tickets.delivery import TicketRecord, deliver
-from whisperserver.tickets.draft import draft_for
+from whisperserver.tickets.draft import as_approved, draft_for
 from whisperserver.tickets.ninjaone import NinjaOne
 from whisperserver.tickets.sink import NotSent, Rejected, TicketRef, TicketSink, Unknown
 
@@ -19,6 +19,7 @@ __all__ = [
     "TicketRef",
     "TicketSink",
     "Unknown",
+    "as_approved",
     "deliver",
     "draft_for",
     "sink_for",

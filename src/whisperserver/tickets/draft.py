@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from itertools import dropwhile
 
+from msgspec.structs import replace
+
 from whisperagent import i18n, settings, wire
 from whisperserver.tickets.phrases import LANGUAGES, Words
 
@@ -43,6 +45,18 @@ def draft_for(call: wire.Call, tickets: settings.Tickets) -> wire.TicketDraft:
     return wire.TicketDraft(
         subject=_subject(call, words), body="\n".join([*kept, "", *footer]), tags=tickets.tags
     )
+
+
+def as_approved(draft: wire.TicketDraft, call: wire.Call) -> wire.TicketDraft:
+    """A text that a person approved, perhaps after writing in it: it now says who read the call, and when.
+
+    call: with its review. Where the person took the line about it out, nothing is put back.
+    """
+    words = _words_of(call)
+    [unread], [read] = (_provenance(one, words) or [""] for one in (replace(call, review=None), call))
+    before, found, after = draft.body.rpartition(f"\n{unread}\n")
+    body = f"{before}\n{read}\n{after}" if found else draft.body
+    return replace(draft, body=body) if len(body) <= BODY_MAX else draft
 
 
 def inert(text: str) -> str:
