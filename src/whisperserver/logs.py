@@ -15,12 +15,14 @@ import structlog
 from whisperagent.privacy import masked
 
 FIELDS = ("timestamp", "level", "logger", "event", "call_id", "exception")
+OURS = ("timestamp", "level", "logger", "call_id")
+"""Fields that nobody else's words can be in."""
 CALL_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NO_NUMBER = re.compile(rf"({CALL_ID}|https?://[^\s/]+)")
 """What looks like a telephone number and is none: the id of a call, the address of a server."""
 
-QUIET = ("httpx", "httpcore", "uvicorn.access", "alembic", "aiosqlite", "websockets")
-"""Their INFO lines show addresses, and what was looked for."""
+QUIET = ("httpx", "httpcore", "uvicorn", "alembic", "aiosqlite", "websockets", "faster_whisper")
+"""Their INFO lines show addresses, and what was looked for, or say nothing to whoever runs a server."""
 
 
 def set_up(level: str = "INFO") -> None:
@@ -52,7 +54,11 @@ def set_up(level: str = "INFO") -> None:
 def _allowed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if call := re.search(CALL_ID, str(event.get("event"))):
         event["call_id"] = call[0]
-    return {key: _without_numbers(str(event[key])) for key in FIELDS if key in event}
+    return {
+        key: str(event[key]) if key in OURS else _without_numbers(str(event[key]))
+        for key in FIELDS
+        if key in event
+    }
 
 
 def _without_numbers(text: str) -> str:
