@@ -3,7 +3,8 @@
 import pytest
 
 from whisperagent import wire
-from whisperserver.transcribe.merge import Side, Stretch, Utterance, merge
+from whisperserver.transcribe.merge import Side, Utterance, merge
+from whisperserver.transcribe.pauses import Stretch
 
 WHOLE = (Stretch(0.0, 60.0),)
 

@@ -20,15 +20,15 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 from whisperagent import settings, wire
 from whisperagent.errors import SpeechUnavailable
 from whisperagent.i18n import _
-from whisperserver.transcribe import guards, models
+from whisperserver.transcribe import guards, models, pauses
 from whisperserver.transcribe.decode import Sound
-from whisperserver.transcribe.merge import Side, Stretch, Utterance, merge
+from whisperserver.transcribe.merge import Side, Utterance, merge
+from whisperserver.transcribe.pauses import Stretch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VOICE = VadOptions()
-"""faster-whisper's own: what is said between two silences of 2 s is kept, with 0.4 s around it."""
+SPEECH = VadOptions(min_silence_duration_ms=round(pauses.PAUSE_S * 1000), speech_pad_ms=0)
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,15 @@ class Heard:
 
 @dataclass(frozen=True)
 class _Voice:
-    """What is said on one channel. samples: float32, 16 kHz, the kept stretches one after the other."""
+    """What is said on one channel.
+
+    kept: the stretches that the model hears. samples: float32, 16 kHz, those one after the other.
+    windows: start and end of each piece that it hears at once, in seconds of `samples`.
+    """
 
     speaker: wire.Speaker
     kept: tuple[Stretch, ...]
+    windows: list[float]
     samples: "NDArray[np.float32]"
 
 
@@ -69,7 +74,10 @@ class Engine:
         sound: two rows are agent and caller; one row is `unknown`.
         tell: is given the share of the work that is done, 0..1, rising.
         """
-        voices = [_voice(speaker, row) for speaker, row in zip(_speakers(sound), sound.samples, strict=True)]
+        voices = [
+            _voice(speaker, row, self._whisper.window_s)
+            for speaker, row in zip(_speakers(sound), sound.samples, strict=True)
+        ]
         total = sum(len(voice.samples) for voice in voices)
         if total == 0:
             tell(1.0)
@@ -104,7 +112,7 @@ class Engine:
     def _hear(self, voice: _Voice, language: str) -> Iterator[Utterance]:
         if len(voice.samples) == 0:
             return
-        for segment in self._whisper.hear(voice.samples, language, self._beam_size):
+        for segment in self._whisper.hear(voice.samples, voice.windows, language, self._beam_size):
             if guards.invented(segment.text, segment.no_speech_prob, segment.avg_logprob):
                 continue
             words = tuple(
@@ -131,7 +139,14 @@ class _Whisper(WhisperModel):  # type: ignore[misc]  # faster-whisper has no typ
     window goes by the time stamps of the text, as it does when no word times are asked for.
     """
 
-    def hear(self, samples: "NDArray[np.float32]", language: str, beam_size: int) -> Iterator[Any]:
+    @property
+    def window_s(self) -> float:
+        """How much the model hears at once: 30 s, 10 s for the demo's."""
+        return float(self.feature_extractor.n_samples) / wire.SAMPLE_RATE
+
+    def hear(
+        self, samples: "NDArray[np.float32]", windows: list[float], language: str, beam_size: int
+    ) -> Iterator[Any]:
         """The segments of faster-whisper; their words as dictionaries."""
         self._aside: dict[tuple[int, float], list[dict[str, Any]]] = {}
         self._last_word_s = 0.0
@@ -142,6 +157,7 @@ class _Whisper(WhisperModel):  # type: ignore[misc]  # faster-whisper has no typ
             # One wrong sentence would otherwise lead the next ones astray.
             condition_on_previous_text=False,
             word_timestamps=True,
+            clip_timestamps=windows,
         )
         for segment in segments:
             segment.words = self._aside.pop((segment.seek, segment.start), [])
@@ -203,12 +219,21 @@ def _speakers(sound: Sound) -> tuple[wire.Speaker, ...]:
     return ("agent", "caller") if len(sound.samples) == 2 else ("unknown",)
 
 
-def _voice(speaker: wire.Speaker, row: "NDArray[np.int16]") -> _Voice:
+def _voice(speaker: wire.Speaker, row: "NDArray[np.int16]", window_s: float) -> _Voice:
     """A channel without its silences."""
     samples = row.astype(np.float32) / np.float32(32768)
-    kept = get_speech_timestamps(samples, VOICE)
+    speech = [
+        Stretch(said["start"] / wire.SAMPLE_RATE, said["end"] / wire.SAMPLE_RATE)
+        for said in get_speech_timestamps(samples, SPEECH)
+    ]
+    kept = pauses.kept(speech, len(samples) / wire.SAMPLE_RATE)
+    pieces = [
+        samples[round(each.start_s * wire.SAMPLE_RATE) : round(each.end_s * wire.SAMPLE_RATE)]
+        for each in kept
+    ]
     return _Voice(
         speaker,
-        tuple(Stretch(each["start"] / wire.SAMPLE_RATE, each["end"] / wire.SAMPLE_RATE) for each in kept),
-        np.concatenate([samples[each["start"] : each["end"]] for each in kept]) if kept else samples[:0],
+        kept,
+        pauses.windows(speech, kept, window_s),
+        np.concatenate(pieces) if pieces else samples[:0],
     )

@@ -12,14 +12,7 @@ from itertools import groupby
 
 from whisperagent import wire
 from whisperserver.transcribe.guards import has_words
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Speech that was kept, from the silence before to the silence after it, in seconds of the call."""
-
-    start_s: float
-    end_s: float
+from whisperserver.transcribe.pauses import Stretch
 
 
 @dataclass(frozen=True)
