@@ -64,7 +64,7 @@ def _dashboard(loaded: settings.Loaded, simulate: Path | None, speed: float) -> 
     from whisperagent.hosts import choose
     from whisperagent.tui.app import WaApp
 
-    daemon = Agent(loaded, choose(simulate, speed, loaded.paths.home))
+    daemon = Agent(loaded, choose(loaded.settings, simulate, speed, loaded.paths.home))
     # Claimed before the screens open: a second agent is an error, not a screen that records nothing.
     with daemon.claimed():
         app = WaApp(loaded, agent=daemon)
@@ -83,7 +83,7 @@ def _headless(
 
     daemon = Agent(
         loaded,
-        choose(simulate, speed, loaded.paths.home),
+        choose(loaded.settings, simulate, speed, loaded.paths.home),
         once=once,
         report=_print_json_line if json else _print_line,
     )

@@ -5,16 +5,32 @@ lives in this package alone.
 """
 
 import os
+import sys
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
 from whisperagent.i18n import _
+from whisperagent.settings import Settings
 from whisperagent.wire import Capture
 
-__all__ = ["Block", "Host", "Signals", "Source", "choose", "process_exists"]
+__all__ = [
+    "Block",
+    "Device",
+    "Happening",
+    "Host",
+    "Listening",
+    "Meter",
+    "Signals",
+    "Source",
+    "Way",
+    "choose",
+    "process_exists",
+    "this_pc",
+]
 
 
 class Block(NamedTuple):
@@ -28,13 +44,66 @@ class Block(NamedTuple):
     at: float
 
 
+class Happening(NamedTuple):
+    """Something that happened to a device while it was recorded; becomes a `wire.Mark`.
+
+    at: the host's clock. note: the side and the device, e.g. `caller: Headset`.
+    """
+
+    at: float
+    kind: Literal["device lost", "device back", "device changed"]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A microphone, or an output whose sound can be recorded.
+
+    id: what `recording.microphone` may name. in_use: the softphone records from it or plays on it now.
+    """
+
+    id: str
+    name: str
+    kind: Literal["microphone", "output"]
+    default: bool
+    in_use: bool
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to hear or to see something on this PC.
+
+    name: for programs, e.g. `process-loopback`. why: why it is not there, or what to know of it. fix: the cure.
+    """
+
+    name: str
+    available: bool
+    why: str = ""
+    fix: str = ""
+
+
+class Meter(Protocol):
+    """How loud every device is; what it hears is kept nowhere."""
+
+    def read(self) -> dict[str, float]:
+        """dBFS by `Device.id`, the loudest since the last reading; a device that gives no sound is left out."""
+
+    def close(self) -> None: ...
+
+
 class Source(Protocol):
-    """Both sides of what is heard on this PC. began: the host's clock at the first sample it can give."""
+    """Both sides of what is heard on this PC. began: the host's clock at the first sample it can give.
+
+    A device that is lost is no error: the source goes on by itself, and the other side with it.
+    """
 
     began: float
 
     def read(self) -> Block | None:
-        """The next block, oldest first, or None when there is nothing yet."""
+        """The next block of either side, each side's oldest first, or None when there is nothing yet."""
+
+    def marks(self) -> list[Happening]:
+        """What happened to the devices since the last call of this."""
 
     def close(self) -> None: ...
 
@@ -66,21 +135,55 @@ class Host(Protocol):
     def close(self) -> None: ...
 
 
-def choose(simulate: Path | None, speed: float, home: Path) -> Host:
-    """The host to record on.
+class Listening(Host, Protocol):
+    """A host with devices of its own: every one but the simulated."""
 
-    simulate: a call to play from a file instead of a softphone. speed: times real time. home: WA_HOME.
-    raises HostUnavailable: this version records only simulated calls.
+    def devices(self) -> list[Device]:
+        """Microphones and outputs, as they are now. raises HostUnavailable: the PC has no sound system."""
+
+    def caller_ways(self) -> list[Way]:
+        """How the caller can be heard here, best first; the first one that is available is used."""
+
+    def signal_ways(self) -> list[Way]:
+        """What can tell of a call here: `streams` (of the softphone), `titles`, `microphone-in-use`…"""
+
+    def meter(self) -> Meter:
+        """Listen to every device at once. raises HostUnavailable: the PC has no sound system."""
+
+
+def choose(settings: Settings, simulate: Path | None, speed: float, home: Path) -> Host:
+    """The host to record on: a call played from the file `simulate`, or else this PC.
+
+    speed: times real time, of a simulated call. home: WA_HOME.
+    raises UsageError, AudioError: that file cannot be played.
     """
     if simulate is None:
-        raise HostUnavailable(
-            _("this version does not record a real softphone yet"),
-            why=_("so far it only records simulated calls, played from a file"),
-            fix=_("`wa agent run --simulate CALL.wav`"),
-        )
+        return this_pc(settings)
     from whisperagent.hosts.simulated import SimulatedHost
 
     return SimulatedHost(simulate, speed, home)
+
+
+def this_pc(settings: Settings) -> Listening:
+    """The real one. raises HostUnavailable: a system that we do not know."""
+    # Each system's libraries exist on that system alone.
+    if sys.platform == "win32":
+        from whisperagent.hosts.windows import WindowsHost
+
+        return WindowsHost(settings)
+    if sys.platform == "darwin":
+        from whisperagent.hosts.macos import MacHost
+
+        return MacHost(settings)
+    if sys.platform == "linux":
+        from whisperagent.hosts.linux import LinuxHost
+
+        return LinuxHost(settings)
+    raise HostUnavailable(
+        _("calls cannot be recorded on {system}").format(system=sys.platform),
+        why=_("we know Windows, Linux and macOS"),
+        fix=_("`wa agent run --simulate CALL.wav` plays a call from a file"),
+    )
 
 
 def process_exists(pid: int) -> bool:

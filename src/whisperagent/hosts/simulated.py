@@ -24,7 +24,7 @@ import msgspec
 from whisperagent import files
 from whisperagent.detect import Signals
 from whisperagent.errors import AudioError, UsageError
-from whisperagent.hosts import Block
+from whisperagent.hosts import Block, Happening
 from whisperagent.i18n import _
 from whisperagent.wire import SAMPLE_RATE, Capture
 
@@ -141,6 +141,9 @@ class SimulatedSource:
         if not self._ready:
             self._play()
         return self._ready.popleft() if self._ready else None
+
+    def marks(self) -> list[Happening]:
+        return []
 
     def close(self) -> None:
         self._call.close()
