@@ -14,6 +14,7 @@ is `ending`, so that a return loses nothing. The weights are those that proved t
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 from whisperagent.errors import ConfigError
 from whisperagent.i18n import _
@@ -31,12 +32,25 @@ class Signals:
     """What is seen of the softphone at one moment.
 
     process: it runs. capture, render: it has an active stream of that kind. titles: of all its windows.
+    streams: the system can tell capture and render; False where it cannot. microphone: the system says that
+    the softphone uses the microphone. browser: it is a browser, perhaps with the web client in it.
+    hook: what the telephone system itself says of this extension; hook_call: its name for the call that is
+    connected. log: what the softphone's log said last. account: which of several accounts, as far as a hook
+    or a program tells. remote_party: the other party, from a hook.
     """
 
     process: bool = False
     capture: bool = False
     render: bool = False
     titles: tuple[str, ...] = ()
+    streams: bool = True
+    microphone: bool = False
+    browser: bool = False
+    hook: Literal["", "ringing", "connected", "ended"] = ""
+    hook_call: str = ""
+    log: Literal["", "connected", "ended"] = ""
+    account: str = ""
+    remote_party: str = ""
 
 
 class Phase(StrEnum):

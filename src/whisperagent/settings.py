@@ -25,7 +25,7 @@ ENV_PREFIX = "WA_"
 NOT_SETTINGS = ("WA_HOME", "WA_CONFIG", "WA_TOKEN", "WA_DEBUG")
 """Variables with our prefix that name a place or carry a secret."""
 _URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:[0-9]{1,5})?/?"
-SECRETS = ("serve.signing_key", "tickets.client_secret")
+SECRETS = ("serve.signing_key", "tickets.client_secret", "callcontrol.client_secret")
 """Settings that are never shown."""
 
 
@@ -55,17 +55,41 @@ class Detection(Section, frozen=True):
 
     processes: tuple[str, ...] = ("3CXSoftphone", "3CXDesktopApp", "3CXWin8Phone", "3CXPhone", "3cx.*")
     titles: tuple[str, ...] = ("Call with", "Appel avec")
+    browsers: tuple[str, ...] = ("chrome", "msedge", "firefox")
+    pbx: str = ""
+    log_files: tuple[str, ...] = ()
+    log_connected: str = ""
+    log_ended: str = ""
     poll_s: Annotated[float, Meta(ge=0.05, le=10)] = 0.5
     confirm_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
     end_s: Annotated[float, Meta(ge=0.5, le=60)] = 3.0
     resume_s: Annotated[float, Meta(ge=0, le=120)] = 10.0
     hold_limit_s: Annotated[float, Meta(ge=10)] = 600.0
+    silence_limit_s: Annotated[float, Meta(ge=60)] = 1800.0
+
+
+class CallControl(Section, frozen=True):
+    """3CX's Call Control API, which tells the exact state of calls; off without `url`.
+
+    extension: whose calls are followed; empty: `agent.extension`.
+    """
+
+    url: Annotated[str, Meta(pattern=rf"^({_URL[1:]})?" + END, examples=["https://pbx.example.com"])] = ""
+    client_id: str = ""
+    client_secret: str = ""
+    extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}" + END, examples=["201"])] = ""
 
 
 class Recording(Section, frozen=True):
-    """layout: `split` keeps the two sides apart, `mono` mixes them."""
+    """layout: `split` keeps the two sides apart, `mono` mixes them.
+
+    microphone: a device's id or name; empty: the softphone's, else the default one.
+    """
 
     layout: Literal["split", "mono"] = "split"
+    microphone: str = ""
+    caller: Literal["auto", "process", "endpoint", "sox"] = "auto"
+    pre_roll_s: Annotated[float, Meta(ge=0, le=30)] = 0.0
     min_s: Annotated[float, Meta(ge=0)] = 5.0
     max_s: Annotated[float, Meta(ge=60)] = 4 * 3600.0
     part_mib: Annotated[int, Meta(ge=1, le=95)] = 64
@@ -138,6 +162,7 @@ class Settings(Section, frozen=True):
     agent: Agent = Agent()
     server: Server = Server()
     detection: Detection = Detection()
+    callcontrol: CallControl = CallControl()
     recording: Recording = Recording()
     upload: Upload = Upload()
     ui: Ui = Ui()
@@ -400,5 +425,6 @@ def _checked(values: dict[str, Any], source: dict[str, str]) -> Settings:
 
 def _pattern_in_words(key: str) -> str:
     section, _dot, name = key.partition(".")
-    field = msgspec.json.schema(type(getattr(Settings(), section)))["$defs"][section.capitalize()]
+    kind = type(getattr(Settings(), section))
+    field = msgspec.json.schema(kind)["$defs"][kind.__name__]
     return _("it is to look like `{example}`").format(example=field["properties"][name]["examples"][0])
