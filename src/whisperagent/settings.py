@@ -24,9 +24,15 @@ from whisperagent.wire import END
 ENV_PREFIX = "WA_"
 NOT_SETTINGS = ("WA_HOME", "WA_CONFIG", "WA_TOKEN", "WA_DEBUG")
 """Variables with our prefix that name a place or carry a secret."""
-_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:[0-9]{1,5})?/?"
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)"
+_PORT = r"(:[0-9]{1,5})?/?"
+_URL = rf"^https?://{_HOST}{_PORT}"
+_SAFE_URL = rf"^((https://{_HOST}|http://(127\.0\.0\.1|localhost)){_PORT})?"
+"""Encrypted on its way, or not on any way at all; or empty."""
 SECRETS = ("serve.signing_key", "tickets.client_secret", "callcontrol.client_secret")
 """Settings that are never shown."""
+LISTS = ("accounts",)
+"""Sections that may stand there several times, as `[[accounts]]`."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,10 +40,22 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Agent(Section, frozen=True):
-    """Who sits at this PC."""
+    """Who sits at this PC. notify: say on the desktop what needs the person there."""
 
     extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}" + END, examples=["201"])] = ""
     name: str = ""
+    notify: bool = True
+
+
+class Account(Section, frozen=True):
+    """One of several 3CX accounts. patterns: of the titles that show a call to be this account's."""
+
+    extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{1,32}" + END, examples=["201"])]
+    name: str = ""
+    patterns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.extension} {self.name}".rstrip()
 
 
 class Server(Section, frozen=True):
@@ -74,7 +92,7 @@ class CallControl(Section, frozen=True):
     extension: whose calls are followed; empty: `agent.extension`.
     """
 
-    url: Annotated[str, Meta(pattern=rf"^({_URL[1:]})?" + END, examples=["https://pbx.example.com"])] = ""
+    url: Annotated[str, Meta(pattern=_SAFE_URL + END, examples=["https://pbx.example.com"])] = ""
     client_id: str = ""
     client_secret: str = ""
     extension: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{0,32}" + END, examples=["201"])] = ""
@@ -84,6 +102,7 @@ class Recording(Section, frozen=True):
     """layout: `split` keeps the two sides apart, `mono` mixes them.
 
     microphone: a device's id or name; empty: the softphone's, else the default one.
+    silent_alarm_s: a side that is silent for so long during a call is told of; 0 never tells.
     """
 
     layout: Literal["split", "mono"] = "split"
@@ -92,6 +111,7 @@ class Recording(Section, frozen=True):
     pre_roll_s: Annotated[float, Meta(ge=0, le=30)] = 0.0
     min_s: Annotated[float, Meta(ge=0)] = 5.0
     max_s: Annotated[float, Meta(ge=60)] = 4 * 3600.0
+    silent_alarm_s: Annotated[float, Meta(ge=0)] = 20.0
     part_mib: Annotated[int, Meta(ge=1, le=95)] = 64
     free_mib: Annotated[int, Meta(ge=0)] = 512
 
@@ -160,6 +180,7 @@ class Tickets(Section, frozen=True):
 
 class Settings(Section, frozen=True):
     agent: Agent = Agent()
+    accounts: tuple[Account, ...] = ()
     server: Server = Server()
     detection: Detection = Detection()
     callcontrol: CallControl = CallControl()
@@ -282,6 +303,8 @@ def write(path: Path, key: str, text: str) -> Any:
     import tomlkit  # only `wa config set` writes
 
     section, _dot, name = key.partition(".")
+    if section in LISTS:
+        raise _written_by_hand(section, str(path))
     value = _from_text(text, key)
     content = _text_of(path) or ""
     values: dict[str, Any] = {}
@@ -308,12 +331,15 @@ def write(path: Path, key: str, text: str) -> Any:
 
 
 def flat(settings: Settings) -> list[tuple[str, Any]]:
-    """Every setting as (`"upload.retry_s"`, value), in the order of the classes above."""
-    return [
-        (f"{section}.{field}", getattr(getattr(settings, section), field))
-        for section in settings.__struct_fields__
-        for field in getattr(settings, section).__struct_fields__
-    ]
+    """Every setting as (`"upload.retry_s"`, value), in the order of the classes above; a list is one."""
+    pairs: list[tuple[str, Any]] = []
+    for name in settings.__struct_fields__:
+        section = getattr(settings, name)
+        if name in LISTS:
+            pairs.append((name, section))
+        else:
+            pairs += [(f"{name}.{field}", getattr(section, field)) for field in section.__struct_fields__]
+    return pairs
 
 
 def shown(key: str, value: Any) -> Any:
@@ -373,6 +399,13 @@ def _flatten(document: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _put(values: dict[str, Any], source: dict[str, str], key: str, value: Any, origin: str) -> None:
     known = [name for name, _value in flat(Settings())]
+    section, _dot, name = key.partition(".")
+    if key in LISTS and not origin.startswith(ENV_PREFIX):
+        values[key] = value
+        source[key] = origin
+        return
+    if section in LISTS:
+        raise _written_by_hand(section, origin)
     if key not in known:
         from difflib import get_close_matches  # only a mistake needs it
 
@@ -384,9 +417,18 @@ def _put(values: dict[str, Any], source: dict[str, str], key: str, value: Any, o
             if written
             else _("`wa config show` lists every setting"),
         )
-    section, _dot, name = key.partition(".")
     values.setdefault(section, {})[name] = value
     source[key] = origin
+
+
+def _written_by_hand(section: str, origin: str) -> ConfigError:
+    return ConfigError(
+        _("`{section}` in {origin} is no single setting").format(section=section, origin=origin),
+        why=_("it is a list of tables, each with its own settings"),
+        fix=_("write `[[{section}]]` and its settings into {path}").format(
+            section=section, path=paths().config
+        ),
+    )
 
 
 def _variable(key: str) -> str:
@@ -415,9 +457,10 @@ def _checked(values: dict[str, Any], source: dict[str, str]) -> Settings:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as problem:
         message, _at, path = str(problem).partition(" - at `$.")
-        key = re.sub(r"\[.*", "", path.rstrip("`"))
+        key = re.sub(r"\[[^]]*\]", "", path.rstrip("`"))
+        origin = source.get(key) or source.get(key.partition(".")[0], "?")
         raise ConfigError(
-            _("wrong value for `{key}` in {origin}").format(key=key, origin=source.get(key, "?")),
+            _("wrong value for `{key}` in {origin}").format(key=key, origin=origin),
             why=_pattern_in_words(key) if "regex" in message else message[:1].lower() + message[1:],
             fix=_("`wa config show` lists every setting with its value"),
         ) from None
@@ -425,6 +468,6 @@ def _checked(values: dict[str, Any], source: dict[str, str]) -> Settings:
 
 def _pattern_in_words(key: str) -> str:
     section, _dot, name = key.partition(".")
-    kind = type(getattr(Settings(), section))
+    kind = Account if section == "accounts" else type(getattr(Settings(), section))
     field = msgspec.json.schema(kind)["$defs"][kind.__name__]
     return _("it is to look like `{example}`").format(example=field["properties"][name]["examples"][0])

@@ -321,7 +321,10 @@ class Problem(Struct, frozen=True):
 
 
 class CurrentCall(Struct, frozen=True):
-    """The call that is being recorded. levels: dBFS by side; silent_s: how long a side has been silent."""
+    """The call that is being recorded.
+
+    levels: dBFS by side. silent_s: how long a side has been silent. alarms: the sides silent for too long.
+    """
 
     call_id: str
     started_at: datetime
@@ -331,10 +334,15 @@ class CurrentCall(Struct, frozen=True):
     remote_party: str = ""
     levels: dict[str, float] = {}
     silent_s: dict[str, float] = {}
+    alarms: tuple[str, ...] = ()
 
 
 class AgentStatus(Struct, frozen=True):
-    """`agent.json`: what the daemon says of itself, replaced about once a second."""
+    """`agent.json`: what the daemon says of itself, replaced about once a second.
+
+    paused_until: until then, or until `resume`, calls are recorded as silence. private: a call is up that is
+    not recorded, because somebody said so.
+    """
 
     pid: int
     version: str
@@ -350,6 +358,8 @@ class AgentStatus(Struct, frozen=True):
     call: CurrentCall | None = None
     queue: dict[str, int] = {}
     calls_today: int = 0
+    paused_until: datetime | None = None
+    private: bool = False
     error: str = ""
 
 
