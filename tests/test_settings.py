@@ -253,6 +253,62 @@ def test_secrets_and_passwords_are_not_shown() -> None:
     assert settings.shown("server.url", "http://10.0.0.5:3002") == "http://10.0.0.5:3002"
 
 
+# Accounts
+
+ACCOUNTS = '[[accounts]]\nextension = "305"\nname = "Contoso"\npatterns = ["Contoso"]\n'
+
+
+def test_several_accounts_are_tables_of_their_own(config: Path) -> None:
+    config.write_text(ACCOUNTS + '[[accounts]]\nextension = "306"\n')
+    loaded = settings.load()
+    assert [str(account) for account in loaded.settings.accounts] == ["305 Contoso", "306"]
+    assert loaded.source["accounts"] == str(config)
+
+
+def test_another_setting_is_written_beside_accounts(config: Path) -> None:
+    config.write_text(ACCOUNTS)
+    settings.write(config, "upload.retry_s", "60")
+    loaded = settings.load().settings
+    assert (loaded.upload.retry_s, len(loaded.accounts)) == (60, 1)
+
+
+@pytest.mark.parametrize("key", ["accounts", "accounts.extension"])
+def test_accounts_are_written_by_hand(config: Path, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings.write(config, key, "305")
+    assert "[[accounts]]" in caught.value.fix
+    assert not config.exists()
+
+
+def test_accounts_do_not_come_from_a_variable(monkeypatch: Env) -> None:
+    monkeypatch.setenv("WA_ACCOUNTS__EXTENSION", "305")
+    assert "[[accounts]]" in refused().fix
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "why"),
+    [
+        ('[accounts]\nextension = "305"\n', "accounts", "list of tables"),
+        ('[[accounts]]\nextension = "3 05"\n', "accounts.extension", "201"),
+        ('[[accounts]]\nname = "Contoso"\n', "accounts", "extension"),
+        ('[[accounts]]\nextension = "305"\nnom = "x"\n', "accounts", "nom"),
+        ("accounts = 305\n", "accounts", "array"),
+    ],
+)
+def test_a_mistake_in_an_account_is_named(config: Path, content: str, what: str, why: str) -> None:
+    config.write_text(content)
+    problem = refused()
+    assert what in problem.what
+    assert str(config) in problem.what
+    assert why in problem.why
+
+
+@pytest.mark.parametrize("url", ["http://pbx.example.com", "pbx.example.com", "https://u:p@pbx.example.com"])
+def test_the_telephone_system_is_asked_by_tls_only(monkeypatch: Env, url: str) -> None:
+    monkeypatch.setenv("WA_CALLCONTROL__URL", url)
+    assert "https://pbx.example.com" in refused().why
+
+
 # The token
 
 
@@ -284,9 +340,9 @@ def documented() -> dict[str, tuple[str, str]]:
     section = ""
     for line in (ROOT / "docs" / "settings.md").read_text("utf-8").splitlines():
         if line.startswith("## `["):
-            section = line.partition("[")[2].partition("]")[0]
+            section = line.partition("[")[2].partition("]")[0].lstrip("[")
         elif section and line.startswith("| `"):
-            name, default, values, meaning = (cell.strip() for cell in line.strip("| ").split(" | "))
+            name, default, values, meaning = (cell.strip() for cell in line[1:-1].split("|"))
             assert meaning, f"{name} has no meaning"
             rows[f"{section}.{name.strip('`')}"] = (default.strip("`"), values)
     return rows
@@ -326,5 +382,10 @@ def test_the_page_of_settings_is_true_and_complete() -> None:
     real = {}
     for key, value in settings.flat(defaults):
         section, _dot, name = key.partition(".")
-        real[key] = (toml(value), allowed(getattr(defaults, section), name))
+        if key not in settings.LISTS:
+            real[key] = (toml(value), allowed(getattr(defaults, section), name))
+    account = settings.Account(extension="")
+    real["accounts.extension"] = ("", allowed(account, "extension"))
+    for name in ("name", "patterns"):
+        real[f"accounts.{name}"] = (toml(getattr(account, name)), allowed(account, name))
     assert documented() == real
