@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,21 @@ def test_without_wa_home_the_files_lie_where_the_platform_wants_them(monkeypatch
     found = settings.paths()
     assert found.config.is_absolute()
     assert "whisperagent" in str(found.home).lower()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux names this place by a variable")
+def test_what_is_set_for_everybody_yields_to_the_persons_own_file(tmp_path: Path, monkeypatch: Env) -> None:
+    monkeypatch.delenv("WA_HOME")
+    for name in ("XDG_CONFIG_DIRS", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    shared, own = settings.paths().shared, settings.paths().config
+    assert shared is not None
+    settings.write(shared / "config.toml", "upload.retry_s", "7")
+    settings.write(shared / "config.toml", "upload.keep_days", "7")
+    settings.write(own, "upload.keep_days", "8")
+    loaded = settings.load()
+    assert (loaded.settings.upload.retry_s, loaded.settings.upload.keep_days) == (7, 8)
+    assert loaded.source["upload.retry_s"] == str(shared / "config.toml")
 
 
 def test_wa_config_names_another_file(tmp_path: Path, monkeypatch: Env) -> None:

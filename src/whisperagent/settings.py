@@ -1,4 +1,5 @@
-"""Settings: flag > `WA_*` environment > `config.toml` > default; and where everything lies.
+"""Settings: flag > `WA_*` environment > `config.toml` > the PC's own `config.toml` > default; and where
+everything lies.
 
 One file serves the PC and the server; each reads its own sections. A key nobody knows or a value of
 the wrong type is an error with the file, the key and the nearest name, never silently ignored.
@@ -197,11 +198,13 @@ class Paths:
     """Where everything lies on this machine.
 
     home: the agent's files and, on a server, `server/` with its database and recordings.
+    shared: where an administrator may leave `config.toml` and `token` for everybody on this machine.
     """
 
     home: Path
     config: Path
     logs: Path
+    shared: Path | None = None
 
     @property
     def spool(self) -> Path:
@@ -238,17 +241,23 @@ def paths() -> Paths:
 
     folders = platformdirs.PlatformDirs("WhisperAgent", appauthor=False)
     config = _config_file(Path(folders.user_config_dir) / "config.toml")
-    return Paths(Path(folders.user_data_dir), config, Path(folders.user_log_dir))
+    shared = Path(folders.site_config_dir)
+    return Paths(Path(folders.user_data_dir), config, Path(folders.user_log_dir), shared)
 
 
 def token() -> str:
-    """What proves to the server who we are: `WA_TOKEN`, else the file `token` in the home, else nothing.
+    """What proves to the server who we are: `WA_TOKEN`, else the file `token` in the home or, on Windows,
+    where the settings for everybody are; else nothing.
 
     raises ConfigError: the file cannot be read, or others on this PC can read it.
     """
     if given := os.environ.get("WA_TOKEN"):
         return given
-    where = paths().home / "token"
+    places = paths()
+    where = places.home / "token"
+    # For everybody means that others can read it: on Windows such a PC has one technician.
+    if os.name == "nt" and places.shared is not None and not where.exists():
+        where = places.shared / "token"
     try:
         open_to_others = os.name == "posix" and where.stat().st_mode & 0o077
         text = where.read_text("utf-8").strip()
@@ -280,6 +289,10 @@ def load(flags: dict[str, Any] | None = None) -> Loaded:
     where = paths()
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
+    if where.shared is not None:
+        everybodys = where.shared / "config.toml"
+        for key, value in _flatten(_parsed(everybodys, _text_of(everybodys) or "")):
+            _put(values, source, key, value, str(everybodys))
     for key, value in _flatten(_read_file(where.config)):
         _put(values, source, key, value, str(where.config))
     for name, value in sorted(os.environ.items()):
