@@ -25,7 +25,7 @@ from whisperagent.keys import Keys
 from whisperagent.settings import Recording
 from whisperagent.sides import Sides
 from whisperagent.spool import Entry, Item, Spool
-from whisperagent.wire import SAMPLE_RATE, SIDES, CallMetadata, Mark, SpoolState
+from whisperagent.wire import SAMPLE_RATE, SIDES, CallMetadata, Capture, Mark, SpoolState
 
 SEGMENT_LOG2 = {"split": 14, "mono": 13}
 """A quarter of a second in a segment."""
@@ -66,6 +66,7 @@ class Recorder:
         self._sides = Sides(began, first.layout)
         self._first_frame = 0
         self._heard_at = dict.fromkeys(SIDES, began)
+        self._ever_heard: set[str] = set()
         self._clock = began
         self._check_room()
         self._open(first)
@@ -81,6 +82,7 @@ class Recorder:
         self.levels[side] = level_dbfs(block.pcm)
         if self.levels[side] > SILENT_DBFS:
             self._heard_at[side] = block.at
+            self._ever_heard.add(side)
 
     def advance(self, now: float) -> list[Item]:
         """Seal what both sides have by `now`; gives the parts that were closed by it.
@@ -110,15 +112,28 @@ class Recorder:
         if self.metadata.remote_party:
             self.mark("party", at, remote_party)
         else:
-            self.metadata = msgspec.structs.replace(self.metadata, remote_party=remote_party)
-        self._describe()
+            self._know(remote_party=remote_party)
+
+    def heard_by(self, capture: Capture) -> None:
+        """How each side is heard now; the last way is what the metadata tells."""
+        if capture != self.metadata.capture:
+            self._know(capture=capture)
 
     def mark(self, kind: str, at: float, note: str = "") -> None:
         """Note what happened at `at`, on the host's clock."""
         if len(self.metadata.marks) < MARKS_LIMIT:
             at_s = round(max(0.0, at - self._began - self._first_frame / SAMPLE_RATE), 3)
-            marks = (*self.metadata.marks, Mark(at_s=at_s, kind=kind, note=note))
-            self.metadata = msgspec.structs.replace(self.metadata, marks=marks)
+            self._know(marks=(*self.metadata.marks, Mark(at_s=at_s, kind=kind, note=note)))
+
+    def pause(self, at: float) -> None:
+        """From `at` on both sides are silence: a card number is being said."""
+        self.mark("paused", at)
+        self._sides.mute(at)
+
+    def unpause(self, at: float) -> None:
+        """From `at` on it is recorded again."""
+        self.mark("pause over", at)
+        self._sides.unmute(at)
 
     @property
     def recorded_s(self) -> float:
@@ -133,6 +148,18 @@ class Recorder:
     def silent_s(self) -> dict[str, float]:
         """How long each side has been silent."""
         return {side: round(max(0.0, self._clock - at), 1) for side, at in self._heard_at.items()}
+
+    def alarms(self, limit_s: float, since: float) -> tuple[str, ...]:
+        """The sides that have been silent for `limit_s`, of the time from `since` on.
+
+        A technician may listen for long, so that side is none if it was ever heard.
+        """
+        return tuple(
+            side
+            for side, heard_at in self._heard_at.items()
+            if self._clock - max(heard_at, since) >= limit_s
+            and not (side == SIDES[0] and side in self._ever_heard)
+        )
 
     # Its end
 
@@ -198,6 +225,11 @@ class Recorder:
     def _ended(self, frame: int, *, last: bool, complete: bool = True) -> CallMetadata:
         duration_s = round((frame - self._first_frame) / SAMPLE_RATE, 3)
         return msgspec.structs.replace(self.metadata, duration_s=duration_s, last=last, complete=complete)
+
+    def _know(self, **more: object) -> None:
+        """What is known now is on the disk now, so that it survives as the sound does."""
+        self.metadata = msgspec.structs.replace(self.metadata, **more)
+        self._describe()
 
     def _describe(self) -> None:
         self._spool.describe(SpoolState.RECORDING, Entry(metadata=self.metadata, confirmed=self.confirmed))
