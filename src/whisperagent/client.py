@@ -11,6 +11,8 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -38,6 +40,7 @@ class Client:
 
     url: without a path, e.g. `http://192.168.1.100:3002`.
     token: a JWT made by `wa server token`; without one, `X-Extension` alone (loopback only).
+    server_clock: what the server's clock said with its newest answer, to the second; None when it did not.
     """
 
     def __init__(self, url: str, extension: str, token: str = "", timeout_s: float = 30.0) -> None:
@@ -45,6 +48,7 @@ class Client:
         self.headers = {wire.EXTENSION_HEADER: extension}
         if token:
             self.headers["Authorization"] = f"Bearer {token}"
+        self.server_clock: datetime | None = None
         self._http = httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=timeout_s)
 
     async def __aenter__(self) -> Self:
@@ -128,6 +132,7 @@ class Client:
             )
         except (httpx.TransportError, httpx.InvalidURL) as problem:
             raise unreachable(self.url, problem) from None
+        self.server_clock = _clock(response)
         if response.status_code >= 400:
             raise _refusal(self.url, response)
         try:
@@ -175,6 +180,19 @@ class ReviewChannel:
                 raise _handshake_refusal(self._client.url, problem) from None
             # A server that lets us in and hangs up is not asked again at once, nor by all PCs together.
             await asyncio.sleep(next(delays))
+
+    async def greet(self, limit_s: float) -> None:
+        """Connect and hang up again: does the server let us in?
+
+        raises as `events`. ServerUnreachable: not within `limit_s`.
+        """
+        try:
+            async with asyncio.timeout(limit_s), aclosing(self._connections()) as connections:
+                await anext(connections)
+        except InvalidStatus as problem:
+            raise _handshake_refusal(self._client.url, problem) from None
+        except TimeoutError as problem:
+            raise unreachable(self._client.url, httpx.ConnectTimeout(str(problem))) from None
 
     def _new(self, message: str | bytes) -> wire.Event | None:
         """The event in `message`, unless it was seen before or cannot be read: it is only a hint."""
@@ -297,6 +315,14 @@ def _problem(body: bytes | bytearray) -> wire.Problem | None:
 
 def _ask_for_a_token() -> str:
     return _("ask for a token: `wa server token EXTENSION`")
+
+
+def _clock(response: httpx.Response) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return date if date.tzinfo else None
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -45,6 +45,11 @@ class Keys:
         elif self._pin.exists():
             self._server = _public_key(self._pin.read_text("ascii", "replace"), "server.key", str(self._pin))
 
+    @property
+    def pinned(self) -> bool:
+        """Is the server's key known? Until then recordings are sealed to a key of this PC."""
+        return self._server is not None
+
     def recipient(self) -> X25519PublicKey:
         """Whom to seal a recording to that begins now."""
         return self._server or self._local_key().public_key()
