@@ -1,8 +1,9 @@
 """Is a call up? A pure step from what the softphone shows to what that means.
 
 hosts/ gives the signals, watch.py acts on the events. The proof of a call is the softphone's own audio
-streams: capture (3 votes) and render (2); a title (1) may confirm, and names the other party, but is never
-a call and never ends one. Which window has the focus does not matter, nor does a bare number in a title.
+streams: capture (3 votes) and render (2). A title, or the system's word that the microphone is in use, adds
+one, a line of its log two, and the telephone system itself five; it alone may also say no. Which window has
+the focus does not matter, nor does a bare number in a title.
 
     idle -> tentative -> call <-> held
                            \\-> ending -> idle, or back to call
@@ -12,17 +13,21 @@ is `ending`, so that a return loses nothing. The weights are those that proved t
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
 from whisperagent.errors import ConfigError
 from whisperagent.i18n import _
-from whisperagent.settings import Detection
+from whisperagent.settings import Account, Detection
 
 CAPTURE_VOTES = 3
 RENDER_VOTES = 2
 TITLE_VOTES = 1
+MICROPHONE_VOTES = 1
+HOOK_VOTES = 5
+LOG_VOTES = 2
 CALL_VOTES = 4
 PARTY_LIMIT = 200
 
@@ -36,7 +41,8 @@ class Signals:
     the softphone uses the microphone. browser: it is a browser, perhaps with the web client in it.
     hook: what the telephone system itself says of this extension; hook_call: its name for the call that is
     connected. log: what the softphone's log said last. account: which of several accounts, as far as a hook
-    or a program tells. remote_party: the other party, from a hook.
+    or a program tells. remote_party: the other party, from a hook. silent_s: how long both sides have
+    delivered nothing but zeros.
     """
 
     process: bool = False
@@ -51,6 +57,13 @@ class Signals:
     log: Literal["", "connected", "ended"] = ""
     account: str = ""
     remote_party: str = ""
+    silent_s: float = 0.0
+
+    @property
+    def ringing(self) -> bool:
+        """It rings, or makes another sound, and nobody has answered; what a browser plays may be anything."""
+        plays = self.render and not self.browser
+        return self.process and not self.capture and (plays or self.hook == "ringing")
 
 
 class Phase(StrEnum):
@@ -66,16 +79,19 @@ class State:
     """Where detection stands; times are the host's clock.
 
     since: this phase began. agreed_since: enough votes since then. quiet_since: no stream since then.
-    remote_party: as the title names it. unheard: this capture was dropped as no call; it must end, or
-    another sign join it, before it counts again.
+    rings_since: after the end, something plays since then. remote_party: as the hook or the title names it.
+    hook_call: this call, as the telephone system names it. unheard: votes that what is captured now had when
+    it was found to be no call; it must end, or gain more, before it counts again.
     """
 
     phase: Phase = Phase.IDLE
     since: float = 0.0
     agreed_since: float | None = None
     quiet_since: float | None = None
+    rings_since: float | None = None
     remote_party: str = ""
-    unheard: bool = False
+    hook_call: str = ""
+    unheard: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,51 +127,86 @@ class CallEnded(Event):
 
 @dataclass(frozen=True)
 class PartyNamed(Event):
-    """A title names the other party, or another one after a transfer."""
+    """The other party, or another one after a transfer."""
 
     remote_party: str
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the signals amount to.
+
+    talks: the softphone has the microphone. plays: it makes a sound. votes: for a call.
+    """
+
+    process: bool
+    talks: bool
+    plays: bool
+    votes: int
+    party: str
+    hook: str
+    hook_call: str
+    silent_s: float
+
+
 def step(state: State, signals: Signals, now: float, rules: Detection) -> tuple[State, list[Event]]:
     """What `signals`, seen at `now`, mean after `state`."""
-    if not signals.process:
-        signals = Signals()
-    named = parties(signals.titles, rules)
-    votes = CAPTURE_VOTES * signals.capture + RENDER_VOTES * signals.render + TITLE_VOTES * bool(named)
-    # With several windows, keep to the one that named the party first: focus changes their order.
-    party = state.remote_party if state.remote_party in named else next(filter(None, named), "")
+    seen = _seen(state, signals, rules)
     match state.phase:
         case Phase.IDLE:
-            return _idle(state, signals, votes, party, now)
+            return _idle(state, seen, now)
         case Phase.TENTATIVE:
-            return _named(*_tentative(state, signals, votes, now, rules), party, now)
+            return _known(*_tentative(state, seen, now, rules), seen, now)
         case _:
-            if signals.capture and state.quiet_since is not None and _another(party, state.remote_party):
-                # Somebody else, after a silence: not a call resumed but the next one.
-                return _suspect(now, votes, party, before=[CallEnded(state.quiet_since)])
-            return _named(*_up(state, signals, now, rules), party, now)
+            if seen.talks and _next_call(state, seen, now, rules):
+                ended = now if state.quiet_since is None else state.quiet_since
+                return _suspect(now, seen, before=[CallEnded(ended)])
+            return _known(*_up(state, seen, now, rules), seen, now)
 
 
-def parties(titles: tuple[str, ...], rules: Detection) -> list[str]:
+def parties(titles: Sequence[str], rules: Detection) -> list[str]:
     """Whom the titles of calls name: what follows the pattern, e.g. `+33 6 12 34 56 78`; may be empty."""
     found = []
     for title in titles:
-        matches = (re.search(pattern, title, re.IGNORECASE) for pattern in rules.titles)
-        if match := next(filter(None, matches), None):
+        if match := _first_match(rules.titles, title):
             rest = re.split(r"\s[-–—|]\s", title[match.end() :])[0]
             found.append(rest.strip(" :-–—|\t\r\n")[:PARTY_LIMIT])
     return found
 
 
-def check(rules: Detection) -> None:
+def account(signals: Signals, rules: Detection, accounts: Sequence[Account]) -> str:
+    """Which account a call belongs to, e.g. `305 Contoso`; empty: none of these.
+
+    What the telephone system says comes first, then the title of the call, then the one account that any
+    title shows: with windows of several accounts open, a title tells nothing.
+    """
+    for one in accounts:
+        if signals.account and signals.account in (one.extension, one.name):
+            return str(one)
+    of_calls = [title for title in signals.titles if _first_match(rules.titles, title)]
+    if shown := _shown(of_calls, accounts):
+        return str(shown[0])
+    shown = _shown(signals.titles, accounts)
+    return str(shown[0]) if len(shown) == 1 else ""
+
+
+def check(rules: Detection, accounts: Sequence[Account] = ()) -> None:
     """raises ConfigError: a pattern that is not a regular expression."""
-    for key in ("processes", "titles"):
-        for pattern in getattr(rules, key):
+    patterns = {
+        "detection.processes": rules.processes,
+        "detection.titles": rules.titles,
+        "detection.browsers": rules.browsers,
+        "detection.log_connected": [rules.log_connected],
+        "detection.log_ended": [rules.log_ended],
+        "accounts.patterns": [pattern for one in accounts for pattern in one.patterns],
+    }
+    for key, written in patterns.items():
+        for pattern in written:
             try:
                 re.compile(pattern)
             except re.error as problem:
                 raise ConfigError(
-                    _("wrong value for `detection.{key}`").format(key=key),
+                    _("wrong value for `{key}`").format(key=key),
                     why=_("{pattern} is not a regular expression: {problem}").format(
                         pattern=pattern, problem=problem
                     ),
@@ -163,53 +214,91 @@ def check(rules: Detection) -> None:
                 ) from None
 
 
-def _idle(state: State, signals: Signals, votes: int, party: str, now: float) -> tuple[State, list[Event]]:
-    if not signals.capture:
-        return replace(state, unheard=False), []
-    if state.unheard and votes < CALL_VOTES:
+def _seen(state: State, signals: Signals, rules: Detection) -> _Seen:
+    if not signals.process:
+        signals = Signals()
+    connected = signals.hook == "connected"
+    talks = signals.capture
+    # A log that says the call is over is right about a sound that lingers.
+    plays = signals.render and signals.log != "ended"
+    if signals.browser:
+        # A capture that began with the web client in sight is a call, whatever tab is looked at later; any
+        # other may be a meeting, and what a browser merely plays may be anything.
+        begins = state.phase in (Phase.IDLE, Phase.ENDING) or state.quiet_since is not None
+        talks = talks and (not begins or _shows(rules.pbx, signals.titles))
+        plays = plays and talks
+    named = parties(signals.titles, rules)
+    votes = RENDER_VOTES * plays + TITLE_VOTES * bool(named) + HOOK_VOTES * connected
+    votes += LOG_VOTES * (signals.log == "connected")
+    if talks:
+        votes += CAPTURE_VOTES
+    elif signals.microphone and not signals.browser:
+        # That the microphone is in use is the same sign as capture, seen less well: it is not counted twice.
+        votes += MICROPHONE_VOTES if signals.streams else CAPTURE_VOTES
+        talks = not signals.streams or votes >= CALL_VOTES
+    # Where nothing on this PC can tell, the telephone system's word is enough.
+    talks = talks or (connected and not signals.streams)
+    if connected and signals.remote_party:
+        named = [signals.remote_party[:PARTY_LIMIT]]
+    # With several windows, keep to the one that named the party first: focus changes their order.
+    party = state.remote_party if state.remote_party in named else next(filter(None, named), "")
+    hook_call = signals.hook_call if connected else ""
+    return _Seen(signals.process, talks, plays, votes, party, signals.hook, hook_call, signals.silent_s)
+
+
+def _idle(state: State, seen: _Seen, now: float) -> tuple[State, list[Event]]:
+    if not seen.talks:
+        return replace(state, unheard=0), []
+    if seen.hook == "ended" or (state.unheard and seen.votes <= state.unheard):
         return state, []
-    return _suspect(now, votes, party)
+    return _suspect(now, seen)
 
 
-def _suspect(
-    now: float, votes: int, party: str, before: list[Event] | None = None
-) -> tuple[State, list[Event]]:
-    agreed_since = now if votes >= CALL_VOTES else None
-    events: list[Event] = [*(before or []), CallSuspected(now)]
-    return _named(State(Phase.TENTATIVE, now, agreed_since), events, party, now)
+def _suspect(now: float, seen: _Seen, before: Sequence[Event] = ()) -> tuple[State, list[Event]]:
+    agreed_since = now if _agreed(seen) else None
+    events = [*before, CallSuspected(now)]
+    return _known(State(Phase.TENTATIVE, now, agreed_since), events, seen, now)
 
 
-def _tentative(
-    state: State, signals: Signals, votes: int, now: float, rules: Detection
-) -> tuple[State, list[Event]]:
-    if not signals.capture:
+def _agreed(seen: _Seen) -> bool:
+    """Enough votes; but an outgoing call has its streams while it still rings, as a hook can tell."""
+    return seen.votes >= CALL_VOTES and seen.hook != "ringing"
+
+
+def _tentative(state: State, seen: _Seen, now: float, rules: Detection) -> tuple[State, list[Event]]:
+    if not seen.talks:
         return State(), [CallDropped(now)]
-    if votes < CALL_VOTES:
+    if seen.hook == "ended":
+        return State(since=now, unheard=seen.votes), [CallDropped(now)]
+    if not _agreed(seen):
         # A capture that nothing joins, such as a microphone test, is not recorded for ever.
         if now - state.since >= rules.hold_limit_s:
-            return State(since=now, unheard=True), [CallDropped(now)]
+            return State(since=now, unheard=seen.votes), [CallDropped(now)]
         return replace(state, agreed_since=None), []
     agreed_since = now if state.agreed_since is None else state.agreed_since
     if now - agreed_since >= rules.confirm_s:
-        return State(Phase.CALL, now, remote_party=state.remote_party), [CallConfirmed(now)]
+        return replace(state, phase=Phase.CALL, since=now, agreed_since=None), [CallConfirmed(now)]
     return replace(state, agreed_since=agreed_since), []
 
 
-def _up(state: State, signals: Signals, now: float, rules: Detection) -> tuple[State, list[Event]]:
+def _up(state: State, seen: _Seen, now: float, rules: Detection) -> tuple[State, list[Event]]:
     """A call that was confirmed: `call`, `held` or `ending`."""
-    if signals.capture:
+    ended_at = now if state.quiet_since is None else state.quiet_since
+    forgotten = seen.silent_s >= rules.silence_limit_s and seen.hook != "connected"
+    if seen.hook == "ended" or forgotten:
+        return State(since=now, unheard=seen.votes if seen.talks else 0), [CallEnded(ended_at)]
+    if seen.talks:
         back = [CallResumed(now)] if state.phase is not Phase.CALL else []
         since = now if back else state.since
-        return replace(state, phase=Phase.CALL, since=since, quiet_since=None), [*back]
+        return replace(state, phase=Phase.CALL, since=since, quiet_since=None, rings_since=None), [*back]
     if state.phase is Phase.ENDING:
-        # A sound alone, perhaps the next call ringing, does not bring a call back.
         if now - state.since >= rules.resume_s:
-            return State(since=now), [CallEnded(now if state.quiet_since is None else state.quiet_since)]
-        return state, []
-    if signals.render:
+            return State(since=now), [CallEnded(ended_at)]
+        return replace(state, rings_since=_rings_since(state, seen, now, rules)), []
+    if seen.plays or seen.hook == "connected":
         return _held(state, now, rules)
     quiet_since = now if state.quiet_since is None else state.quiet_since
-    if not signals.process or now - quiet_since >= rules.end_s:
+    if not seen.process or now - quiet_since >= rules.end_s:
         return replace(state, phase=Phase.ENDING, since=now, quiet_since=quiet_since), []
     return replace(state, quiet_since=quiet_since), []
 
@@ -222,11 +311,43 @@ def _held(state: State, now: float, rules: Detection) -> tuple[State, list[Event
     return replace(state, quiet_since=None), []
 
 
-def _named(state: State, events: list[Event], party: str, now: float) -> tuple[State, list[Event]]:
-    if not party or party == state.remote_party or state.phase is Phase.IDLE:
+def _rings_since(state: State, seen: _Seen, now: float, rules: Detection) -> float | None:
+    """After the end, a sound that lasts is the next call ringing; a beep is forgotten."""
+    if seen.plays or seen.hook == "ringing":
+        return now if state.rings_since is None else state.rings_since
+    beep = state.rings_since is not None and now - state.rings_since <= rules.confirm_s
+    return None if beep else state.rings_since
+
+
+def _next_call(state: State, seen: _Seen, now: float, rules: Detection) -> bool:
+    """Is what is captured now another call than the one that `state` knows?"""
+    if state.hook_call and seen.hook_call:
+        return state.hook_call != seen.hook_call
+    if state.quiet_since is None:
+        return False
+    rang = state.rings_since is not None and now - state.rings_since >= rules.confirm_s
+    return rang or (bool(seen.party and state.remote_party) and seen.party != state.remote_party)
+
+
+def _known(state: State, events: list[Event], seen: _Seen, now: float) -> tuple[State, list[Event]]:
+    """Add whom the call is with, and what the telephone system calls it; a title that comes while nobody
+    talks may be the next call's."""
+    if state.phase is Phase.IDLE or not seen.talks:
         return state, events
-    return replace(state, remote_party=party), [*events, PartyNamed(now, party)]
+    state = replace(state, hook_call=state.hook_call or seen.hook_call)
+    if not seen.party or seen.party == state.remote_party:
+        return state, events
+    return replace(state, remote_party=seen.party), [*events, PartyNamed(now, seen.party)]
 
 
-def _another(party: str, known: str) -> bool:
-    return bool(party) and bool(known) and party != known
+def _first_match(patterns: Sequence[str], text: str) -> re.Match[str] | None:
+    matches = (re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+    return next(filter(None, matches), None)
+
+
+def _shown(titles: Sequence[str], accounts: Sequence[Account]) -> list[Account]:
+    return [one for one in accounts if any(_first_match(one.patterns, title) for title in titles)]
+
+
+def _shows(pbx: str, titles: Sequence[str]) -> bool:
+    return bool(pbx) and any(pbx.casefold() in title.casefold() for title in titles)
