@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     # Typer brings its own copy of Click and names its classes nowhere else.
     from typer._click import Command, Context
 
-OWN = ("agent", "queue", "review", "config")
+OWN = ("agent", "queue", "review", "doctor", "config")
 """Our commands: each is a Typer of that name in a module of that name here."""
 
 ORDER = (*OWN, "server", "transcribe", "demo")

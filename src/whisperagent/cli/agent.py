@@ -59,6 +59,32 @@ def status(json: Annotated[bool, typer.Option("--json", help=_("One JSON documen
     raise typer.Exit(0 if running else 1)
 
 
+@agent.command(help=_("Microphones and outputs: which is the default, which is in use, how loud each is."))
+def devices(
+    json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False,
+) -> None:
+    from whisperagent.cli import sound
+
+    sound.devices(settings.load(), json=json)
+
+
+@agent.command(
+    name="test",
+    help=_("Listen to both sides for 5 s and say what was heard. Exit code 1 when a side gave no sound."),
+)
+def listen(
+    simulate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.wav", help=_("Play this call instead of listening to a softphone.")),
+    ] = None,
+    speed: Annotated[float, typer.Option(help=_("How fast to play it, times real time."))] = 1.0,
+    json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False,
+) -> None:
+    from whisperagent.cli import sound
+
+    sound.test(settings.load(), simulate, speed, json=json)
+
+
 def _dashboard(loaded: settings.Loaded, simulate: Path | None, speed: float) -> None:
     from whisperagent.agent import Agent
     from whisperagent.hosts import choose
