@@ -1,8 +1,8 @@
 """The agent: one process on the technician's PC that sees calls, records them and sends them.
 
 One lock, one TaskGroup: the watch (watch.py) records, the uploader (upload.py) sends, the listener follows
-the server's review channel, the housekeeper tidies the spool, the reporter keeps `agent.json` true. They
-share the spool and nothing else. What fails is shown, logged and started again; recording never waits for
+the server's review channel, the housekeeper tidies the spool, the reporter keeps `agent.json` true; others
+take orders (control.py), have private calls erased and tell the person on the desktop. They share the spool. What fails is shown, logged and started again; recording never waits for
 a server.
 """
 
@@ -20,19 +20,23 @@ from typing import Any
 import filelock
 import msgspec
 
-from whisperagent import __version__, detect, files, status, wire
+from whisperagent import __version__, control, detect, files, status, wire
 from whisperagent.client import Client, ReviewChannel
+from whisperagent.control import Answer, Order, Orders
+from whisperagent.erasing import Eraser
 from whisperagent.errors import (
     AlreadyRunning,
     ConfigError,
     NotAuthenticated,
     ServerRefused,
     ServerUnreachable,
+    UsageError,
     WhisperError,
 )
 from whisperagent.hosts import Host
 from whisperagent.i18n import _, ngettext
 from whisperagent.keys import Keys
+from whisperagent.notices import Notices, notice_of
 from whisperagent.privacy import masked
 from whisperagent.settings import Loaded, token
 from whisperagent.spool import Item, Spool
@@ -58,7 +62,7 @@ class Moment(msgspec.Struct, frozen=True):
     """A change worth a line.
 
     event: what watch.py tells, then `uploaded` or `refused`, `overdue`, and the server's own states; of no
-    call, `unsent` when nothing can be sent any more, and `sendable`.
+    call, `unsent` when nothing can be sent any more (`stuck`: and waiting does not help), and `sendable`.
     """
 
     at: datetime
@@ -77,7 +81,8 @@ class _Place(msgspec.Struct, frozen=True):
 class Agent:
     """The daemon of this PC.
 
-    once: stop when a call is over and everything is sent. report: called with every change.
+    once: stop when a call is over and everything is sent. report: called with every change. notify: shows a
+    title and a text on the desktop; it may block.
     raises ConfigError: no extension, a pattern that is none, a key that is none. OSError: it has no home.
     """
 
@@ -88,6 +93,7 @@ class Agent:
         *,
         once: bool = False,
         report: Callable[[Moment], None] | None = None,
+        notify: Callable[[str, str], None] | None = None,
     ) -> None:
         settings = loaded.settings
         if not settings.agent.extension:
@@ -113,6 +119,8 @@ class Agent:
         )
         self._watch = CallWatch(host, self.spool, self._keys, settings, self._tell)
         self._uploader = Uploader(self.spool, self._client, self._keys, settings.upload, self._sent)
+        self._eraser = Eraser(loaded.paths.home / "erase.json", self.spool, self._client)
+        self._notices = Notices(notify) if notify is not None and settings.agent.notify else None
         self._channel: ReviewChannel | None = None
         self._channel_problem: WhisperError | None = None
         self._errors: dict[str, tuple[float, str]] = {}
@@ -141,6 +149,9 @@ class Agent:
                             (_("review channel"), self._listen),
                             (_("housekeeping"), self._keep_house),
                             (_("status"), self._report_status),
+                            (_("orders"), self._take_orders),
+                            (_("erasing"), self._eraser.run),
+                            *([(_("notices"), self._notices.run)] if self._notices else []),
                         )
                     ]
                     await self._stopping.wait()
@@ -195,6 +206,8 @@ class Agent:
             call=self._watch.current(),
             queue=self.spool.counts(),
             calls_today=_today(self.spool.call_ids()),
+            paused_until=self._watch.pause.until_utc if self._watch.pause else None,
+            private=self._watch.private,
             error="; ".join(self._troubles()),
         )
 
@@ -241,6 +254,34 @@ class Agent:
                 self._tell("overdue", item.call_id, part=item.part)
             await asyncio.sleep(HOUSE_S)
 
+    async def _take_orders(self) -> None:
+        orders = Orders(self._paths.control)
+        while True:
+            for name, order in orders.take():
+                try:
+                    answer = self._obey(order)
+                except (OSError, WhisperError) as problem:
+                    log.warning("%s: %s", order.action, problem)
+                    answer = control.refusal(problem)
+                self._write_status()
+                orders.answer(name, answer)
+            await asyncio.sleep(control.LOOK_S)
+
+    def _obey(self, order: Order) -> Answer:
+        match order.action:
+            case "pause":
+                return Answer(paused_until=self._watch.begin_pause(order.seconds).until_utc)
+            case "resume":
+                self._watch.end_pause()
+                return Answer()
+            case "private":
+                call_id, sent = self._watch.make_private()
+                if sent:
+                    self._eraser.add(call_id)
+                return Answer(call_id=call_id, sent=sent)
+            case "note":
+                return Answer(call_id=self._watch.note(order.text[: control.NOTE_LIMIT]))
+
     async def _report_status(self) -> None:
         while True:
             self._notice_connection()
@@ -271,7 +312,8 @@ class Agent:
         words = in_words(problem) if problem else ""
         if words != self._told_problem:
             self._told_problem = words
-            self._tell("unsent", "", reason=words) if words else self._tell("sendable", "")
+            event = "stuck" if self._needs_a_person() else "unsent" if words else "sendable"
+            self._tell(event, "", **({"reason": words} if words else {}))
 
     def _is_over(self) -> bool:
         """With `once`: the call has ended and all is sent, or what waits needs a person."""
@@ -303,8 +345,19 @@ class Agent:
         }
         log.info(" ".join(filter(None, [event, call_id, *(f"{key}={it}" for key, it in shown.items())])))
         self._changed.set()
+        if self._notices is not None:
+            self._notices.add(notice_of(event, lambda: self._party(call_id), details))
         if self._report is not None:
             self._report(Moment(datetime.now(UTC), event, call_id, details))
+
+    def _party(self, call_id: str) -> str:
+        """Whom a call is with, as far as it is known here."""
+        current = self._watch.current()
+        if current is not None and current.call_id == call_id:
+            return current.remote_party
+        with contextlib.suppress(UsageError):
+            return self.spool.find(call_id)[0].remote_party
+        return ""
 
     def _troubles(self) -> list[str]:
         """What a person should know: tasks that broke, a call that was not recorded, what recovery found."""
@@ -323,6 +376,8 @@ class Agent:
     def _sent(self, event: str, item: Item) -> None:
         if event == "refused":
             self._refused.append(item)
+        else:
+            self._eraser.sent(item.call_id)
         self._tell(event, item.call_id, part=item.part)
 
     def _write_status(self, *, stopped: bool = False) -> None:

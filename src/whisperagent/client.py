@@ -103,6 +103,10 @@ class Client:
         """Approve or reject; ServerRefused with status 409 when the transcript has changed since."""
         return await self._send("POST", f"{wire.CALLS}/{call_id}/review", decision, wire.Call)
 
+    async def erase(self, call_id: str) -> None:
+        """Destroy a call; ServerRefused with status 404 when the server does not know it."""
+        await self._request("DELETE", f"{wire.CALLS}/{call_id}")
+
     def channel(self, last_seq: int = 0) -> "ReviewChannel":
         return ReviewChannel(self, last_seq)
 
@@ -121,6 +125,24 @@ class Client:
         content_type: str = "",
         files: dict[str, tuple[str | None, object, str]] | None = None,
     ) -> T:
+        response = await self._request(
+            method, path, params=params, content=content, content_type=content_type, files=files
+        )
+        try:
+            return msgspec.json.decode(response.content, type=answer)
+        except msgspec.DecodeError:
+            raise _not_our_server(self.url, response) from None
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        content: bytes | None = None,
+        content_type: str = "",
+        files: dict[str, tuple[str | None, object, str]] | None = None,
+    ) -> httpx.Response:
         try:
             response = await self._http.request(
                 method,
@@ -135,10 +157,7 @@ class Client:
         self.server_clock = _clock(response)
         if response.status_code >= 400:
             raise _refusal(self.url, response)
-        try:
-            return msgspec.json.decode(response.content, type=answer)
-        except msgspec.DecodeError:
-            raise _not_our_server(self.url, response) from None
+        return response
 
 
 class ReviewChannel:

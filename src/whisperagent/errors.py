@@ -8,6 +8,7 @@
     ├── NotAuthenticated        4   401 and 403: trying again helps nobody
     ├── ServerRefused           1   any other 4xx, with the server's own words
     ├── AlreadyRunning          1
+    ├── NoAgent                 1   nobody is there to obey
     ├── HostUnavailable         1   this PC cannot give a signal or a sound
     ├── NoRoom                  1   the disk is too full to record or to store
     ├── SealedError             1   bytes that are not an authentic sealed recording
@@ -79,6 +80,10 @@ class ServerRefused(WhisperError):
 
 class AlreadyRunning(WhisperError):
     """Another process holds the lock of this home."""
+
+
+class NoAgent(WhisperError):
+    """No agent runs in this home, or it does not answer."""
 
 
 class HostUnavailable(WhisperError):

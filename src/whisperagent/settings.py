@@ -219,6 +219,11 @@ class Paths:
         return self.home / "agent.lock"
 
     @property
+    def control(self) -> Path:
+        """Where the agent takes orders from other processes."""
+        return self.home / "control"
+
+    @property
     def server(self) -> Path:
         return self.home / "server"
 

@@ -8,6 +8,7 @@ there, then removes the old description: whenever that stops, the recording is i
 Nothing that the server has not acknowledged is ever deleted here, except a recording that was no call.
 """
 
+import contextlib
 import hashlib
 import re
 import time
@@ -138,6 +139,20 @@ class Spool:
         path.unlink(missing_ok=True)
         path.with_suffix(DESCRIPTION).unlink(missing_ok=True)
         files.sync_folder(path.parent)
+
+    def destroy(self, call_id: str) -> bool:
+        """Delete every part of a call, and what is known of it; True when the server may have some of it.
+
+        On Windows a part that is being sent at this moment stays, and this is to be called again.
+        """
+        sent = False
+        for state in SpoolState:
+            for path in (self.root / state).glob(f"{call_id}.*"):
+                sent |= state is not SpoolState.RECORDING
+                with contextlib.suppress(PermissionError):
+                    path.unlink(missing_ok=True)
+            files.sync_folder(self.root / state)
+        return sent
 
     # Sending
 

@@ -5,6 +5,8 @@ loop on the host's clock. It knows nothing of a server: whether one answers chan
 
 A recording that an earlier run left open is taken up again as the next part of the same call, if that call
 is still up; until this is known it is not sent.
+
+A person may pause the recording, say that the call is private, or leave a note in it (control.py).
 """
 
 import asyncio
@@ -16,8 +18,10 @@ import msgspec
 
 from whisperagent import __version__, detect, recovery, wire
 from whisperagent.detect import Phase
-from whisperagent.errors import HostUnavailable, NoRoom, WhisperError
+from whisperagent.discretion import Discretion, Pause
+from whisperagent.errors import HostUnavailable, NoRoom, UsageError, WhisperError
 from whisperagent.hosts import Host, Source
+from whisperagent.i18n import _
 from whisperagent.keys import Keys
 from whisperagent.record import Recorder
 from whisperagent.settings import Settings
@@ -40,8 +44,9 @@ class CallWatch:
     """Detects and records on `host`.
 
     tell: called as `tell("recording", call_id, …)`: detected, dropped, recording, held, resumed, sealed,
-    queued, short, unrecorded. problem: why the last call was not recorded. notes: what recovery found.
-    ended: how many calls have ended.
+    queued, short, unrecorded, paused, unpaused, private, note, silent. problem: why the last call was not
+    recorded. notes: what recovery found. ended: how many calls have ended. alarms: the sides of the call
+    that have been silent for too long.
     """
 
     def __init__(self, host: Host, spool: Spool, keys: Keys, settings: Settings, tell: Tell) -> None:
@@ -49,11 +54,14 @@ class CallWatch:
         self.problem: WhisperError | None = None
         self.notes: list[str] = []
         self.ended = 0
+        self.alarms: tuple[str, ...] = ()
         self._host = host
         self._spool = spool
         self._keys = keys
         self._settings = settings
         self._tell = tell
+        self._discretion = Discretion(spool.root.parent / "discretion.json")
+        self._unpaused_at = 0.0
         self._recorder: Recorder | None = None
         self._source: Source | None = None
         self._interrupted: Item | None = None
@@ -95,7 +103,105 @@ class CallWatch:
             remote_party=recorder.metadata.remote_party,
             levels=dict(recorder.levels),
             silent_s=recorder.silent_s(),
+            alarms=self.alarms,
         )
+
+    # What a person asks for
+
+    @property
+    def pause(self) -> Pause | None:
+        """Until when sound is replaced by silence."""
+        return self._discretion.pause
+
+    @property
+    def private(self) -> bool:
+        """A call is up, or was until just now, that is not recorded because somebody said so."""
+        return self._discretion.private
+
+    def begin_pause(self, seconds: float | None) -> Pause:
+        """Record silence from now on, for so long; without a length until the call is over, or 5 minutes."""
+        now, going_on = self._host.clock(), self._discretion.pause
+        pause = self._discretion.begin_pause(now, seconds)
+        if self._recorder is not None and going_on is None:
+            self._recorder.pause(now)
+        self._tell("paused", self._call_id(), seconds=round(pause.until - now))
+        return pause
+
+    def end_pause(self) -> None:
+        """raises UsageError: there is none."""
+        if self._discretion.pause is None:
+            raise UsageError(
+                _("recording is not paused"), fix=_("`wa agent status` tells what the agent does")
+            )
+        self._unpause()
+
+    def make_private(self) -> tuple[str, bool]:
+        """Destroy what there is of this call, and record no more of it.
+
+        returns: its id, and whether the server has, or is just getting, a part of it.
+        raises UsageError: there is no call.
+        """
+        recorder = self._call()
+        call_id = recorder.metadata.call_id
+        # First of all: whatever happens next, this call is not recorded again.
+        self._discretion.begin_private(self._host.clock())
+        if self._interrupted is not None and self._interrupted.call_id == call_id:
+            self._interrupted = None
+        recorder.drop()
+        self._let_go()
+        sent = self._spool.destroy(call_id)
+        self._tell("private", call_id)
+        return call_id, sent
+
+    def note(self, text: str) -> str:
+        """Leave a mark with these words at this moment of the call; gives its id.
+
+        raises UsageError: there is no call.
+        """
+        recorder = self._call()
+        recorder.mark("note", self._host.clock(), text)
+        self._tell("note", recorder.metadata.call_id)
+        return recorder.metadata.call_id
+
+    def _call(self) -> Recorder:
+        if self._recorder is None:
+            raise UsageError(
+                _("this call is private already") if self.private else _("no call is being recorded"),
+                fix=_("`wa agent status` tells what the agent does"),
+            )
+        return self._recorder
+
+    def _call_id(self) -> str:
+        return self._recorder.metadata.call_id if self._recorder is not None else ""
+
+    def _unpause(self) -> None:
+        self._discretion.end_pause()
+        self._unpaused_at = self._host.clock()
+        if self._recorder is not None:
+            self._recorder.unpause(self._unpaused_at)
+        self._tell("unpaused", self._call_id())
+
+    def _watch_discretion(self, now: float) -> None:
+        """Pauses expire; a private call is private until it is over."""
+        if self.pause is not None and now >= self.pause.until:
+            self._unpause()
+        if not self.private:
+            return
+        # An agent that was started again has not seen the private call yet.
+        if self.state.phase is Phase.IDLE and now > self._decide_by:
+            self._discretion.end_private()
+        else:
+            self._discretion.still_private(now)
+
+    def _watch_silence(self, recorder: Recorder) -> None:
+        """A side that nobody hears is told of while the call can still be saved, and not on hold."""
+        limit_s = self._settings.recording.silent_alarm_s
+        before, self.alarms = self.alarms, ()
+        if limit_s and self.state.phase is Phase.CALL and self.pause is None:
+            self.alarms = recorder.alarms(limit_s, max(self.state.since, self._unpaused_at))
+        for side in self.alarms:
+            if side not in before:
+                self._tell("silent", recorder.metadata.call_id, side=side, seconds=round(limit_s))
 
     # The loop
 
@@ -115,13 +221,16 @@ class CallWatch:
         self.state, events = detect.step(self.state, signals, now, self._settings.detection)
         for event in events:
             self._on(event)
+        self._watch_discretion(now)
         if self._recorder is not None:
             self._recorder.quiet(self.state.quiet_since)
         if self._interrupted is not None and not self._continues and now > self._decide_by:
             self._conclude_interrupted(last=True)
 
     def _on(self, event: detect.Event) -> None:
-        if isinstance(event, detect.CallSuspected):
+        if isinstance(event, detect.CallEnded) and self.private:
+            self._discretion.end_private()
+        if isinstance(event, detect.CallSuspected) and not self.private:
             self._begin()
         recorder = self._recorder
         if recorder is None:
@@ -150,6 +259,8 @@ class CallWatch:
             case detect.CallEnded():
                 self._let_go()
                 self._end(recorder)
+                if self.pause is not None and self.pause.this_call:
+                    self._unpause()
 
     def _listen(self) -> None:
         recorder, source = self._recorder, self._source
@@ -158,6 +269,10 @@ class CallWatch:
         now = self._host.clock()
         while block := source.read():
             recorder.feed(block)
+        for happening in source.marks():
+            recorder.mark(happening.kind, happening.at, happening.note)
+        recorder.heard_by(self._host.capture)
+        self._watch_silence(recorder)
         for item in recorder.advance(now):
             self._tell("queued", item.call_id, part=item.part)
         if recorder.recorded_s >= self._settings.recording.max_s:
@@ -182,6 +297,8 @@ class CallWatch:
         self._source = source
         if self._continues:
             self._recorder.mark("restarted", source.began)
+        if self.pause is not None:
+            self._recorder.pause(max(source.began, self.pause.since))
         self._tell("detected", self._recorder.metadata.call_id, part=self._recorder.metadata.part)
 
     def _recorder_from(self, began: float, metadata: wire.CallMetadata) -> Recorder:
@@ -234,6 +351,8 @@ class CallWatch:
         metadata = msgspec.structs.replace(self._new_metadata(recorder.ends_at), remote_party=party)
         self._recorder = self._recorder_from(recorder.ends_at, metadata)
         self._recorder.confirm()
+        if self.pause is not None:
+            self._recorder.pause(recorder.ends_at)
         self._tell("recording", metadata.call_id, remote_party=party)
 
     def _let_go(self) -> None:
@@ -241,6 +360,7 @@ class CallWatch:
             self._source.close()
         self._recorder = self._source = None
         self._continues = False
+        self.alarms = ()
 
     def _leave(self) -> None:
         """The agent stops while a call goes on."""
@@ -275,11 +395,13 @@ class CallWatch:
     def _take_over(self) -> None:
         """Bring the spool into order; the newest recording that was cut off just now may go on."""
         self._interrupted = None
+        gap_s = self._settings.detection.resume_s + RESTART_S
+        self._discretion.recall(self._host.clock(), gap_s)
         found = recovery.recover(self._spool, self._new_metadata(self._host.clock()))
         self.notes = found.notes
         for note in found.notes:
             log.warning("%s", note)
-        limit = time.time() - self._settings.detection.resume_s - RESTART_S
+        limit = time.time() - gap_s
         for item in sorted(found.interrupted, key=lambda item: item.call_id):
             self._conclude_interrupted(last=True)
             self._interrupted = item

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from whisperagent import sealed, wire
 from whisperagent.detect import Signals
-from whisperagent.hosts import Block
+from whisperagent.hosts import Block, Happening
 from whisperagent.wire import SAMPLE_RATE
 
 OFF = Signals()
@@ -31,7 +31,7 @@ class ScriptedHost:
     """A PC on a clock of its own, which runs as fast as it is asked to.
 
     Each side sounds as the frame number of the clock (agent up, caller down), so that every sample tells
-    when it was heard. side_missing: a side whose device delivers nothing.
+    when it was heard. side_missing: a side whose device delivers nothing. happened: to the devices.
     """
 
     name = "scripted"
@@ -42,6 +42,7 @@ class ScriptedHost:
         self.now = 0.0
         self.over = asyncio.Event()
         self.sides = [side for side in (0, 1) if side != side_missing]
+        self.happened: deque[Happening] = deque()
         self._script = script
         self._began = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -87,6 +88,9 @@ class ScriptedSource:
             self._ready.extend(Block(side, sound(side, self._next, end), at) for side in self._host.sides)
             self._next = end
         return self._ready.popleft() if self._ready else None
+
+    def marks(self) -> list[Happening]:
+        return [self._host.happened.popleft() for _count in range(len(self._host.happened))]
 
     def close(self) -> None:
         """Nothing to let go of."""
