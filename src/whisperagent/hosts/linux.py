@@ -1,37 +1,173 @@
-"""Linux: PulseAudio, or PipeWire through pipewire-pulse."""
+"""Linux: the softphone's streams on PulseAudio or PipeWire, its windows on X11, both sides' sound.
 
-from datetime import datetime
+The streams are the proof of a call; they are seen by the name of the program that they belong to. Nothing is
+opened between calls. The microphone is the one that the softphone records from, unless the settings name
+another; the caller is what the softphone plays, wherever it plays.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from datetime import UTC, datetime
 
 from whisperagent.detect import Signals
-from whisperagent.hosts import Device, Source
+from whisperagent.errors import HostUnavailable
+from whisperagent.hosts import Device, Meter, Source, Way
+from whisperagent.hosts.programs import Names, Programs
+from whisperagent.hosts.pulse import Snapshot, SoundDevice, SoundServer, Stream
+from whisperagent.hosts.pulserecord import PulseMeter, PulseSource, Target
+from whisperagent.i18n import _
 from whisperagent.settings import Settings
 from whisperagent.wire import Capture
 
+log = logging.getLogger(__name__)
+
 
 class LinuxHost:
+    """This PC. raises HostUnavailable: no sound server, or not its library."""
+
     name = "linux"
-    capture = Capture(agent="pulse-microphone", caller="pulse-monitor")
     finished = False
 
-    def __init__(self, settings: Settings) -> None: ...
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._caller = settings.recording.caller
+        self.capture = Capture(agent="pulse-microphone", caller=self.caller_ways()[0].name)
+        self._phones = Names(settings.detection.processes)
+        self._browsers = Names(settings.detection.browsers if settings.detection.pbx else ())
+        self._microphone = ""
+        self._programs = Programs(self._phones, self._browsers)
+        try:
+            self._server = SoundServer(self._programs.look_again)
+        except HostUnavailable:
+            self._programs.close()
+            raise
 
     def clock(self) -> float:
-        raise NotImplementedError
+        return time.monotonic()
 
     def utc(self, at: float) -> datetime:
-        raise NotImplementedError
+        return datetime.fromtimestamp(time.time() - time.monotonic() + at, UTC)
 
     async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
+        await asyncio.sleep(seconds)
 
     def signals(self) -> Signals:
-        raise NotImplementedError
+        streams, browser = self._streams(self._server.now)
+        running = self._programs.now[browser]
+        return Signals(
+            process=bool(streams or running.pids),
+            capture=any(stream.capture and stream.active for stream in streams),
+            render=any(not stream.capture and stream.active for stream in streams),
+            titles=running.titles,
+            browser=browser,
+        )
 
     def open(self) -> Source:
-        raise NotImplementedError
+        if not self._server.now.connected:
+            raise self._server.unavailable()
+        self._microphone = ""
+        return PulseSource(self._wanted, lambda: self._server.now, self._heard)
 
     def devices(self) -> list[Device]:
-        raise NotImplementedError
+        seen = self._server.now
+        if not seen.connected:
+            raise self._server.unavailable()
+        used = {stream.source for stream in self._streams(seen)[0] if stream.active}
+        return [
+            Device(
+                device.id,
+                device.name,
+                "microphone" if device.capture else "output",
+                device.default,
+                device.source in used,
+            )
+            for device in seen.devices
+        ]
+
+    def caller_ways(self) -> list[Way]:
+        if self._caller == "endpoint":
+            return [Way("pulse-monitor", True, _("all that this output plays is recorded"))]
+        stream = Way("pulse-stream", True)
+        if self._caller == "process":
+            return [stream]
+        return [stream, Way("pulse-monitor", True, _("for a softphone that plays several streams at once"))]
+
+    def signal_ways(self) -> list[Way]:
+        if self._programs.display:
+            titles = Way("titles", True)
+        elif os.environ.get("WAYLAND_DISPLAY"):
+            titles = Way("titles", False, _("Wayland shows no program the windows of another"))
+        else:
+            titles = Way("titles", False, _("there is no X11 display"))
+        return [
+            Way("streams", self._server.now.connected, self._server.error),
+            Way("processes", True),
+            titles,
+        ]
+
+    def meter(self) -> Meter:
+        if not self._server.now.connected:
+            raise self._server.unavailable()
+        return PulseMeter(lambda: self._server.now)
 
     def close(self) -> None:
-        raise NotImplementedError
+        self._server.close()
+        self._programs.close()
+
+    def _streams(self, seen: Snapshot) -> tuple[list[Stream], bool]:
+        """The softphone's; or else, of a web client, the browser's and True."""
+        phone = [stream for stream in seen.streams if self._is(stream, self._phones, browser=False)]
+        if phone or not self._settings.detection.pbx:
+            return phone, False
+        web = [stream for stream in seen.streams if self._is(stream, self._browsers, browser=True)]
+        return web, bool(web)
+
+    def _is(self, stream: Stream, names: Names, *, browser: bool) -> bool:
+        return stream.pid in self._programs.now[browser].pids or names.fit(stream.names)
+
+    def _wanted(self) -> tuple[Target | None, Target | None]:
+        """What each side should record now."""
+        seen = self._server.now
+        streams, _browser = self._streams(seen)
+        return self._wanted_microphone(seen, streams), self._wanted_caller(streams)
+
+    def _wanted_microphone(self, seen: Snapshot, streams: list[Stream]) -> Target | None:
+        microphones = [device for device in seen.devices if device.capture]
+        used = [stream.source for stream in streams if stream.capture]
+        if named := _named(microphones, self._settings.recording.microphone):
+            self._microphone = named.source
+        elif used:
+            self._microphone = used[-1]
+        elif seen.device(self._microphone) is None:
+            # While it is on hold the softphone lets go of the microphone: the same one is kept.
+            self._microphone = next((device.source for device in microphones if device.default), "")
+        return Target(self._microphone) if self._microphone else None
+
+    def _wanted_caller(self, streams: list[Stream]) -> Target | None:
+        """Nothing while the softphone plays nothing: what else sounds is not the call."""
+        playing = [stream for stream in streams if not stream.capture and stream.active]
+        if not playing:
+            return None
+        newest = playing[-1]
+        if self._caller == "process":
+            return Target(newest.source, newest.index)
+        # Of several streams, as in a conference, only their output has the sum.
+        alone = self._caller != "endpoint" and len(playing) == 1
+        return Target(newest.source, newest.index if alone else None, or_all=True)
+
+    def _heard(self, caller: Target) -> None:
+        self.capture = Capture(
+            agent=self.capture.agent,
+            caller="pulse-monitor" if caller.stream is None else "pulse-stream",
+        )
+
+
+def _named(devices: list[SoundDevice], name: str) -> SoundDevice | None:
+    """The device that the settings name, by its id or what it is called."""
+    wanted = name.casefold()
+    return next(
+        (device for device in devices if wanted and wanted in (device.id.casefold(), device.name.casefold())),
+        None,
+    )

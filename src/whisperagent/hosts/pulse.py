@@ -1,0 +1,203 @@
+"""What the sound server shows: every program's streams, and the devices.
+
+PulseAudio, or PipeWire through pipewire-pulse, by libpulse. One thread listens for the server's events and
+lists anew after each, so that whoever asks gets the newest snapshot at once. A server that goes away, or is
+not there yet, is looked for again and again.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from whisperagent.errors import HostUnavailable
+from whisperagent.i18n import _
+
+if TYPE_CHECKING:
+    import pulsectl
+
+CLIENT = "WhisperAgent"
+RETRY_S = (0.5, 1.0, 2.0)
+"""Waits before the server is tried again; the last one from then on."""
+LOOK_S = 5.0
+"""Listed anew without any event as well: an event may be lost."""
+SETTLE_S = 0.02
+"""One change comes as several events."""
+ANSWER_S = 3.0
+"""How long the server may take to answer at the start; in our end, to let go."""
+NAMES = ("application.process.binary", "application.name", "application.id", "node.name")
+"""What a stream may call its program: ALSA's plug-in and wine each say the right name in another place."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A program that records (capture), or plays.
+
+    source: what to record to hear the same: its source, or the monitor of its sink. active: not paused.
+    """
+
+    index: int
+    capture: bool
+    source: str
+    active: bool
+    pid: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SoundDevice:
+    """id: the server's name of it. source: what to record to hear it."""
+
+    id: str
+    source: str
+    name: str
+    capture: bool
+    default: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """streams: of every program but ourselves, oldest first."""
+
+    connected: bool = False
+    streams: tuple[Stream, ...] = ()
+    devices: tuple[SoundDevice, ...] = ()
+
+    def device(self, source: str) -> SoundDevice | None:
+        """The device that is heard by recording `source`, while it is there."""
+        return next((device for device in self.devices if device.source == source), None)
+
+
+class SoundServer:
+    """Follows the sound server. now: the newest snapshot. error: why there is none.
+
+    changed: called in our thread with every new snapshot.
+    raises HostUnavailable: libpulse is not installed, or no server answers.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.now = Snapshot()
+        self.error = ""
+        self._changed = changed
+        self._answered = threading.Event()
+        self._closing = threading.Event()
+        self._dirty = True
+        self._pulsectl = _library()
+        self._thread = threading.Thread(target=self._follow, name="sound server", daemon=True)
+        self._thread.start()
+        self._answered.wait(ANSWER_S)
+        if not self.now.connected:
+            self.close()
+            raise self.unavailable()
+
+    def unavailable(self) -> HostUnavailable:
+        return HostUnavailable(
+            _("there is no sound server"),
+            why=self.error or _("it does not answer"),
+            fix=_("start PulseAudio or PipeWire (`systemctl --user start pipewire-pulse`), as this user"),
+        )
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join(ANSWER_S)
+
+    def _follow(self) -> None:
+        failures = 0
+        while not self._closing.is_set():
+            began = time.monotonic()
+            try:
+                # Never the one to start a server: that is the session's business.
+                with self._pulsectl.Pulse(CLIENT, connect=False) as server:
+                    server.connect(autospawn=False)
+                    self._listen(server)
+            except (self._pulsectl.PulseError, self._pulsectl.PulseDisconnected) as problem:
+                self.error = str(problem) or type(problem).__name__
+            self.now = Snapshot()
+            self._tell()
+            failures = failures + 1 if time.monotonic() - began < RETRY_S[-1] else 0
+            self._closing.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
+
+    def _listen(self, server: "pulsectl.Pulse") -> None:
+        def noticed(_event: object) -> None:
+            self._dirty = True
+            raise self._pulsectl.PulseLoopStop
+
+        server.event_mask_set("sink", "source", "sink_input", "source_output", "server")
+        server.event_callback_set(noticed)
+        listed_at = 0.0
+        while not self._closing.is_set():
+            if self._dirty or time.monotonic() - listed_at > LOOK_S:
+                # An event that comes while we list makes us list again.
+                self._dirty = False
+                listed_at = time.monotonic()
+                self.now = _snapshot(server)
+                self._tell()
+            else:
+                server.event_listen(0.25)
+                self._closing.wait(SETTLE_S if self._dirty else 0)
+
+    def _tell(self) -> None:
+        self._answered.set()
+        self._changed()
+
+
+def _library() -> Any:
+    try:
+        import pulsectl
+    except OSError as problem:
+        raise HostUnavailable(
+            _("the library of the sound server is missing"),
+            why=str(problem),
+            fix=_("install libpulse, e.g. `apt-get install libpulse0`"),
+        ) from None
+    return pulsectl
+
+
+def _snapshot(server: "pulsectl.Pulse") -> Snapshot:
+    info = server.server_info()
+    sinks, sources = server.sink_list(), server.source_list()
+    heard = {sink.index: sink.monitor_source_name for sink in sinks}
+    recorded = {source.index: source.name for source in sources}
+    clients: dict[int, Mapping[str, str]] = {}
+    streams = []
+    for capture, found, places in (
+        (True, server.source_output_list(), recorded),
+        (False, server.sink_input_list(), heard),
+    ):
+        for stream in found:
+            properties = stream.proplist
+            if "application.process.binary" not in properties:
+                # PipeWire keeps some of it with the client.
+                clients = clients or {client.index: client.proplist for client in server.client_list()}
+                properties = {**clients.get(stream.client, {}), **properties}
+            pid = properties.get("application.process.id", "")
+            place = places.get(stream.source if capture else stream.sink)
+            # A stream that is being moved is nowhere for a moment; one of our own is none of anybody's.
+            if place is None or pid == str(os.getpid()):
+                continue
+            streams.append(
+                Stream(
+                    index=stream.index,
+                    capture=capture,
+                    source=place,
+                    active=not stream.corked,
+                    pid=int(pid) if pid.isdecimal() else 0,
+                    names=tuple(properties[name] for name in NAMES if properties.get(name)),
+                )
+            )
+    devices = [
+        SoundDevice(
+            source.name, source.name, source.description, True, source.name == info.default_source_name
+        )
+        for source in sources
+        if source.name not in heard.values()
+    ]
+    devices += [
+        SoundDevice(
+            sink.name, sink.monitor_source_name, sink.description, False, sink.name == info.default_sink_name
+        )
+        for sink in sinks
+    ]
+    return Snapshot(True, tuple(sorted(streams, key=lambda stream: stream.index)), tuple(devices))
