@@ -38,6 +38,8 @@ LOOK_EVERY_S = 0.1
 SKEW_S = 30.0
 FAR_SKEW_S = 300.0
 MIB = 1 << 20
+HELPERS = ("titles", "processes")
+"""Signals that help, and by themselves never make a call."""
 UNSEEN = (WhisperError, ImportError, OSError)
 """What a look at the PC may end with."""
 
@@ -74,18 +76,18 @@ async def examine(
         settings, where = loaded.settings, loaded.paths
         yield config(settings, where)
         yield extension(settings)
-    yield home(where)
-    yield space(settings, where)
-    yield agent(where, datetime.now(UTC))
+    yield _looked("home", lambda: home(where))
+    yield _looked("space", lambda: space(settings, where))
+    yield _looked("agent", lambda: agent(where, datetime.now(UTC)))
     async for finding in _host(settings, host_of):
         yield finding
-    yield spool(where)
+    yield _looked("spool", lambda: spool(where))
     if isinstance(loaded, ConfigError):
         yield Finding("server", "not here", _("the server is not asked while the settings are broken"))
     else:
         async for finding in _server(settings, where):
             yield finding
-    yield last_call(where)
+    yield _looked("last_call", lambda: last_call(where))
 
 
 def failed(check: str, problem: WhisperError) -> Finding:
@@ -137,10 +139,7 @@ def home(where: Paths) -> Finding:
 
 
 def space(settings: Settings, where: Paths) -> Finding:
-    try:
-        free = shutil.disk_usage(_nearest(where.home)).free // MIB
-    except OSError as problem:
-        return Finding("space", "failed", _("the disk cannot be read"), problem.strerror or str(problem))
+    free = shutil.disk_usage(_nearest(where.home)).free // MIB
     floor = settings.recording.free_mib
     amounts = _("{free} MiB are free, {floor} are wanted").format(free=free, floor=floor)
     cure = _("free some space, or lower `free_mib` under [recording]")
@@ -200,24 +199,16 @@ async def _host(settings: Settings, host_of: Callable[[Settings], Listening]) ->
     except UNSEEN as problem:
         yield _unseen("signals", problem)
         return
-    checks: list[tuple[str, Callable[[], Finding]]] = [
-        ("signals", lambda: signals(host.signal_ways())),
-        ("titles", lambda: titles(host.signal_ways())),
-        ("microphone", lambda: microphone(host.devices(), settings.recording.microphone)),
-        ("caller", lambda: caller(host.caller_ways())),
-    ]
     try:
         try:
             finding = softphone(await look(host), settings.detection)
         except UNSEEN as problem:
             finding = _unseen("softphone", problem)
         yield finding
-        for name, check in checks:
-            try:
-                finding = check()
-            except UNSEEN as problem:
-                finding = _unseen(name, problem)
-            yield finding
+        yield _looked("signals", lambda: signals(host.signal_ways()))
+        yield _looked("titles", lambda: titles(host.signal_ways()))
+        yield _looked("microphone", lambda: microphone(host.devices(), settings.recording.microphone))
+        yield _looked("caller", lambda: caller(host.caller_ways()))
     finally:
         host.close()
 
@@ -245,8 +236,8 @@ def softphone(seen: Signals, rules: Detection) -> Finding:
 
 
 def signals(ways: list[Way]) -> Finding:
-    """How a call is noticed; titles alone never make one."""
-    proofs = [way for way in ways if way.name != "titles"]
+    """How a call is noticed."""
+    proofs = [way for way in ways if way.name not in HELPERS]
     there = [way_words(way.name) for way in proofs if way.available]
     why = "; ".join(_because(way) for way in proofs if not way.available)
     if there:
@@ -275,7 +266,7 @@ def microphone(devices: list[Device], wanted: str) -> Finding:
             _("this PC has no microphone"),
             fix=_("plug in the headset, and allow this PC's programs to use the microphone"),
         )
-    if wanted and not any(wanted in (device.id, device.name) for device in microphones):
+    if wanted and not any(_is_called(device, wanted) for device in microphones):
         return Finding(
             "microphone",
             "failed",
@@ -298,10 +289,14 @@ def microphone(devices: list[Device], wanted: str) -> Finding:
 def used(devices: Iterable[Device], kind: Literal["microphone", "output"], wanted: str = "") -> Device | None:
     """The device that is recorded: the wanted one, else the softphone's, else the default one."""
     alike = [device for device in devices if device.kind == kind]
-    wished = (device for device in alike if wanted and wanted in (device.id, device.name))
+    wished = (device for device in alike if _is_called(device, wanted))
     busy = (device for device in alike if device.in_use)
     default = (device for device in alike if device.default)
     return next(wished, None) or next(busy, None) or next(default, None)
+
+
+def _is_called(device: Device, wanted: str) -> bool:
+    return bool(wanted) and wanted.casefold() in (device.id.casefold(), device.name.casefold())
 
 
 def caller(ways: list[Way]) -> Finding:
@@ -326,6 +321,7 @@ def way_words(name: str) -> str:
         "process-loopback": _("the softphone's own sound"),
         "endpoint-loopback": _("all sound of the output it plays on"),
         "simulated": _("a simulated call"),
+        "pulse-stream": _("the softphone's own sound"),
         "pulse-monitor": _("the monitor of the output it plays on"),
     }.get(name, name)
 
@@ -345,8 +341,8 @@ def _because(way: Way) -> str:
 
 def spool(where: Paths) -> Finding:
     """What the server does not have yet."""
-    if (finding := _spool_unreadable("spool", where)) is not None:
-        return finding
+    if not where.spool.exists():
+        return Finding("spool", "not here", _("no call was recorded on this PC yet"))
     box = Spool(where.spool)
     counts = box.counts()
     waiting, overdue = counts[SpoolState.QUEUED], counts[SpoolState.OVERDUE]
@@ -381,9 +377,7 @@ def spool(where: Paths) -> Finding:
 
 
 def last_call(where: Paths) -> Finding:
-    if (finding := _spool_unreadable("last_call", where)) is not None:
-        return finding
-    items = Spool(where.spool).items()
+    items = Spool(where.spool).items() if where.spool.exists() else []
     if not items:
         return Finding("last_call", "not here", _("no call was recorded on this PC yet"))
     item = items[-1]
@@ -391,15 +385,6 @@ def last_call(where: Paths) -> Finding:
         at=item.started_at.astimezone(), seconds=round(item.duration_s), state=_state(item)
     )
     return Finding("last_call", "ok", what)
-
-
-def _spool_unreadable(check: str, where: Paths) -> Finding | None:
-    """Why there is nothing to count: a PC without recordings, or a folder that is none."""
-    if not where.spool.exists():
-        return Finding(check, "not here", _("no call was recorded on this PC yet"))
-    if not where.spool.is_dir():
-        return Finding(check, "failed", _("{folder} is not a folder").format(folder=where.spool))
-    return None
 
 
 def _state(item: Item) -> str:
@@ -526,14 +511,26 @@ def channel(problem: WhisperError | None) -> Finding:
 # What several checks need
 
 
+def _looked(check: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except UNSEEN as problem:
+        return _unseen(check, problem)
+
+
 def _unseen(check: str, problem: WhisperError | ImportError | OSError) -> Finding:
-    """A look at the PC that cannot be taken is a finding of its own."""
+    """A look that cannot be taken is a finding of its own."""
     if isinstance(problem, WhisperError):
         return failed(check, problem)
     if isinstance(problem, ImportError):
         what = _("a part that this PC needs is not installed: {module}").format(module=problem.name)
         return Finding(check, "failed", what, str(problem), _("install WhisperAgent again"))
-    return Finding(check, "failed", _("the system refused to go on"), problem.strerror or str(problem))
+    what = (
+        _("cannot use {path}").format(path=problem.filename)
+        if problem.filename
+        else _("the system refused to go on")
+    )
+    return Finding(check, "failed", what, problem.strerror or str(problem))
 
 
 def _nearest(folder: Path) -> Path:

@@ -185,7 +185,7 @@ def _why_silent(seen: Signals, output: Device | None) -> str:
         return _("this PC has no output that could be heard")
     if output.in_use:
         return _("the softphone plays on {device}, which gave no sound").format(device=output.name)
-    return _("the softphone plays nowhere now, and {device} gave no sound").format(device=output.name)
+    return _("the softphone plays nothing now")
 
 
 def _levels(side: Side) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import socket
 import sys
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -24,7 +25,8 @@ Answer = tuple[int, object]
 class FakeServer:
     """stored: (call_id, part) -> (bytes, metadata). asked: every upload, taken or not.
 
-    tokens: what proved who asked, of every request.
+    tokens: what proved who asked, of every request. token: the only one it accepts; empty: it asks for none.
+    ahead_s: how far its clock is ahead of ours.
 
     fail: called with the metadata of an upload before it is stored; an answer it gives is sent instead.
     """
@@ -34,6 +36,8 @@ class FakeServer:
         self.stored: dict[tuple[str, int], tuple[bytes, wire.CallMetadata]] = {}
         self.asked: list[wire.CallMetadata] = []
         self.tokens: set[str] = set()
+        self.token = ""
+        self.ahead_s = 0.0
         self.fail: Callable[[wire.CallMetadata], Answer | None] = lambda _metadata: None
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -101,7 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.fake.tokens.add(self.headers.get("Authorization", ""))
-        if self.path == wire.SERVER_KEY:
+        if self.fake.token and self.headers.get("Authorization") != f"Bearer {self.fake.token}":
+            self._say(401, {"type": "about:blank", "title": "this token is not valid", "status": 401})
+        elif self.path == wire.SERVER_KEY:
             self._say(200, key_of(self.fake.key))
         else:
             self._say(404, {"type": "about:blank", "title": "not found", "status": 404})
@@ -112,6 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
         parts = _multipart(body, self.headers["Content-Type"].partition("boundary=")[2].encode())
         metadata = msgspec.json.decode(parts["metadata"], type=wire.CallMetadata)
         self._say(*self.fake.take(parts["recording"], metadata))
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.fake.ahead_s)
 
     def log_message(self, *_arguments: object) -> None:
         """Quiet."""
