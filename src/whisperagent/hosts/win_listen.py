@@ -1,0 +1,171 @@
+"""Listening on Windows: one side of a call in a thread of its own, whatever happens to its device.
+
+windows.py says where to listen; wasapi.py has the sound. A device that is lost is tried again after 0.5, 1
+and 2 seconds, then every 2; when the softphone moves to another one, so do we.
+"""
+
+import logging
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from whisperagent.errors import HostUnavailable
+from whisperagent.hosts import Block, Happening
+from whisperagent.hosts.wasapi import Com, Sound, clock, in_words
+from whisperagent.i18n import _
+from whisperagent.wire import SAMPLE_RATE, SIDES
+
+RETRY_S = (0.5, 1.0, 2.0)
+LISTEN_S = 0.05
+DEAF_S = 3.0
+"""A microphone delivers all the time; one that has not for so long is opened anew."""
+CLOSE_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Heard(Protocol):
+    """Where samples come from: `wasapi.Stream`, `Sox`."""
+
+    def read(self) -> list[tuple[bytes, float]]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ear:
+    """Where a side is heard. way: e.g. `endpoint-loopback`. target: the endpoint's id, or a pid in digits.
+
+    name: of the device or program, for people. steady: it delivers samples in silence too.
+    """
+
+    way: str
+    target: str
+    name: str
+    stream: Heard
+    steady: bool = False
+
+
+class Listener:
+    """Hears one side from now until `close`.
+
+    ear: opens the best ear there is. moved: is there a better one than this?
+    opened: the last ear that could be opened. problem: why none can be opened now; empty: one is.
+    """
+
+    def __init__(
+        self, side: int, com: Com, ear: Callable[[Sound], Ear], moved: Callable[[Ear], bool]
+    ) -> None:
+        self.blocks: deque[Block] = deque()
+        self.happened: deque[Happening] = deque()
+        self.opened: Ear | None = None
+        self.problem = ""
+        self._side = side
+        self._com = com
+        self._ear = ear
+        self._moved = moved
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name=f"listen {SIDES[side]}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """It ends by itself soon."""
+        self._closing.set()
+
+    def close(self) -> None:
+        self.stop()
+        self._thread.join(CLOSE_S)
+
+    def _listen(self) -> None:
+        with self._com.entered():
+            failures = 0
+            while not self._closing.is_set():
+                ear = None
+                try:
+                    ear = self._ear(Sound(self._com))
+                    self._begin(ear)
+                    failures = 0
+                    self._hear(ear)
+                except (self._com.Error, OSError, HostUnavailable) as problem:
+                    self._lose(problem)
+                    self._closing.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                    failures += 1
+                finally:
+                    if ear is not None:
+                        self._end(ear)
+                # COM lets go of what nothing refers to, and must before this thread leaves it.
+                del ear
+
+    def _begin(self, ear: Ear) -> None:
+        before, self.opened = self.opened, ear
+        if self.problem:
+            self._happen("device back", ear.name)
+        elif before is not None:
+            self._happen("device changed", f"{before.name} -> {ear.name} ({ear.way})")
+        self.problem = ""
+        log.info("%s: %s, %s", SIDES[self._side], ear.way, ear.name)
+
+    def _hear(self, ear: Ear) -> None:
+        heard_at = clock()
+        while not self._closing.wait(LISTEN_S):
+            for pcm, at in ear.stream.read():
+                self.blocks.append(Block(self._side, pcm, at))
+                heard_at = clock()
+            if ear.steady and clock() - heard_at > DEAF_S:
+                raise TimeoutError(_("the device delivers nothing"))
+            if self._moved(ear):
+                return
+
+    def _lose(self, problem: Exception) -> None:
+        words = problem.why or problem.what if isinstance(problem, HostUnavailable) else in_words(problem)
+        if not self.problem:
+            name = f"{self.opened.name}: " if self.opened is not None else ""
+            self._happen("device lost", f"{name}{words}")
+            log.warning("%s: %s%s", SIDES[self._side], name, words)
+        self.problem = words
+
+    def _end(self, ear: Ear) -> None:
+        try:
+            ear.stream.close()
+        except (self._com.Error, OSError) as problem:
+            log.debug("%s: %s", ear.name, problem)  # it went before us
+
+    def _happen(self, kind: Literal["device lost", "device back", "device changed"], note: str) -> None:
+        self.happened.append(Happening(clock(), kind, f"{SIDES[self._side]}: {note}"))
+
+
+class Sox:
+    """What `sox` records of a device, for PCs on which Windows itself gives us no loopback.
+
+    device: as WinMM names it, which cuts names at 31 letters. raises OSError: it does not start.
+    """
+
+    def __init__(self, program: str, device: str) -> None:
+        raw = ["-t", "raw", "-e", "signed-integer", "-b", "16", "-r", str(SAMPLE_RATE), "-c", "1", "-"]
+        self._process = subprocess.Popen(
+            [program, "-q", "-t", "waveaudio", device[:31], *raw],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._waiting: deque[tuple[bytes, float]] = deque()
+        threading.Thread(target=self._read, name="sox", daemon=True).start()
+
+    def read(self) -> list[tuple[bytes, float]]:
+        """raises OSError: sox has ended."""
+        heard = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not heard and self._process.poll() is not None:
+            raise OSError(_("sox ended with code {code}").format(code=self._process.returncode))
+        return heard
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> None:
+        sound = self._process.stdout
+        while sound is not None and (pcm := sound.read(SAMPLE_RATE // 10 * 2)):
+            self._waiting.append((pcm, clock() - len(pcm) / 2 / SAMPLE_RATE))

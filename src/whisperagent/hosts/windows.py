@@ -1,0 +1,472 @@
+"""Windows 10 and 11.
+
+A thread looks at the softphone twice a second (`Watch`) and keeps what it saw for `signals`; while a call is
+recorded each side has a thread too (win_listen.py). What Windows shows comes from win_desktop.py, its sound
+from wasapi.py.
+
+The caller is heard, in this order, by what the softphone's own processes play (process loopback), by all that
+the softphone's output plays (endpoint loopback), or by sox from a card's own "stereo mix". Which one it was
+is in the recording's metadata; why another one was not is what `caller_ways` says.
+"""
+
+import asyncio
+import logging
+import math
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+from whisperagent.detect import Signals
+from whisperagent.errors import HostUnavailable
+from whisperagent.hosts import Block, Device, Happening, Meter, Way
+from whisperagent.hosts.wasapi import (
+    CAPTURE,
+    PROCESS_LOOPBACK_BUILD,
+    RENDER,
+    Com,
+    Session,
+    Sound,
+    clock,
+    in_words,
+)
+from whisperagent.hosts.win_desktop import Desktop, Process, family, matches
+from whisperagent.hosts.win_listen import Ear, Listener, Sox
+from whisperagent.i18n import _
+from whisperagent.settings import Detection, Settings
+from whisperagent.wire import Capture
+
+MICROPHONE = "wasapi-microphone"
+PROCESS, ENDPOINT, SOX = "process-loopback", "endpoint-loopback", "sox"
+AGENT, CALLER = 0, 1
+ABSENT_S = 2.0
+"""How often we look whether the softphone has been started."""
+STEREO_MIX = ("stereo mix", "mixage stéréo", "what u hear", "wave out mix", "cable output")
+"""What cards and virtual cables call the input that records their output."""
+CLOSE_S = 2.0
+LOWEST_DBFS = -96.0
+
+NOTHING = Signals()
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The softphone at one moment. root: the topmost of its processes, 0: none.
+
+    microphone, output: the endpoints that it records from and plays on now. problem: why its streams
+    cannot be seen.
+    """
+
+    signals: Signals = NOTHING
+    root: int = 0
+    microphone: str = ""
+    output: str = ""
+    problem: str = ""
+
+
+class Watch:
+    """Looks at the softphone in a thread of its own. now: what it saw last."""
+
+    def __init__(self, desktop: Desktop, com: Com, rules: Detection) -> None:
+        self.now = Snapshot()
+        self._desktop = desktop
+        self._com = com
+        self._rules = rules
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="softphone", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join(CLOSE_S)
+
+    def _watch(self) -> None:
+        failing = False
+        with self._com.entered():
+            while not self._closing.is_set():
+                try:
+                    self.now = look(self._desktop, self._com, self._rules)
+                    failing = False
+                except OSError as problem:
+                    # One look that fails ends no call: what was seen last stands.
+                    if not failing:
+                        log.warning("the softphone cannot be seen: %s", problem)
+                    failing = True
+                absent = not self.now.signals.process
+                self._closing.wait(max(self._rules.poll_s, ABSENT_S) if absent else self._rules.poll_s)
+
+
+def look(desktop: Desktop, com: Com, rules: Detection) -> Snapshot:
+    """See the softphone now; this thread has entered COM. raises OSError: Windows does not list processes.
+
+    A browser counts only where `detection.pbx` says what the web client's title has in it, and only while
+    one of its windows has it; the softphone goes before it, unless the browser alone records.
+    """
+    processes = desktop.processes()
+    softphone = family(processes, rules.processes, desktop.started)
+    browser = family(processes, rules.browsers, desktop.started) if rules.pbx else {}
+    if not softphone and not browser:
+        return Snapshot()
+    problem = ""
+    sessions: list[Session] = []
+    try:
+        sessions = [session for session in Sound(com).sessions() if session.active]
+    except com.Error as refused:
+        problem = in_words(refused)
+    titles = desktop.titles({*softphone, *browser})
+    users = desktop.microphone_users() or []
+
+    def seen(members: dict[int, int], patterns: tuple[str, ...], *, is_browser: bool) -> Snapshot:
+        ours = [session for session in sessions if session.pid in members]
+        captures = [session for session in ours if session.flow == CAPTURE]
+        renders = [session for session in ours if session.flow == RENDER]
+        root = _root(members, captures + renders, processes)
+        return Snapshot(
+            Signals(
+                process=bool(members),
+                capture=bool(captures),
+                render=bool(renders),
+                titles=tuple(title for pid, title in titles if pid in members),
+                streams=not problem,
+                microphone=any(matches(user, patterns) for user in users),
+                browser=is_browser,
+            ),
+            root,
+            captures[0].endpoint if captures else "",
+            renders[0].endpoint if renders else "",
+            problem,
+        )
+
+    phone = seen(softphone, rules.processes, is_browser=False)
+    web = seen(browser, rules.browsers, is_browser=True)
+    has_client = any(rules.pbx.casefold() in title.casefold() for title in web.signals.titles)
+    if not browser or not has_client or phone.signals.capture:
+        return phone
+    return web if web.signals.capture or not softphone else phone
+
+
+def _root(members: dict[int, int], sessions: list[Session], processes: list[Process]) -> int:
+    """The topmost process of who has a session, else of the oldest in the list that is meant."""
+    for session in sessions:
+        return members[session.pid]
+    return next((members[process.pid] for process in processes if process.pid in members), 0)
+
+
+class WindowsHost:
+    """raises HostUnavailable: Windows' sound service cannot be reached."""
+
+    name = "windows"
+    finished = False
+
+    def __init__(self, settings: Settings, desktop: Desktop | None = None, com: Com | None = None) -> None:
+        self.refused: dict[str, str] = {}
+        self._recording = settings.recording
+        self._desktop = desktop or Desktop()
+        self._com = com or Com()
+        self._watch = Watch(self._desktop, self._com, settings.detection)
+        self._listeners: list[Listener] = []
+        self._capture = Capture(agent=MICROPHONE)
+
+    @property
+    def capture(self) -> Capture:
+        for listener in self._listeners:
+            if listener.opened is not None and listener.opened.way != MICROPHONE:
+                self._capture = Capture(agent=MICROPHONE, caller=listener.opened.way)
+        return self._capture
+
+    def clock(self) -> float:
+        return clock()
+
+    def utc(self, at: float) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=at - clock())
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def signals(self) -> Signals:
+        return self._watch.now.signals
+
+    def open(self) -> "WindowsSource":
+        """raises HostUnavailable: no microphone is plugged in."""
+        with self._com.entered():
+            if not self._find_microphone(Sound(self._com)):
+                raise self._no_microphone()
+        self._reap()
+        microphone = Listener(AGENT, self._com, self._microphone, self._microphone_moved)
+        caller = Listener(CALLER, self._com, self._caller, self._caller_moved)
+        self._listeners = [microphone, caller]
+        return WindowsSource(microphone, caller)
+
+    def close(self) -> None:
+        self._watch.close()
+        self._reap()
+
+    # For `wa doctor`, `wa agent devices` and `wa agent test`
+
+    def devices(self) -> list[Device]:
+        now = self._watch.now
+        in_use = {now.microphone, now.output}
+        try:
+            with self._com.entered():
+                sound = Sound(self._com)
+                defaults = {sound.default(CAPTURE), sound.default(RENDER)}
+                return [
+                    Device(
+                        id=endpoint.id,
+                        name=endpoint.name,
+                        kind="microphone" if endpoint.flow == CAPTURE else "output",
+                        default=endpoint.id in defaults,
+                        in_use=endpoint.id in in_use,
+                    )
+                    for endpoint in sound.endpoints()
+                ]
+        except (self._com.Error, OSError) as problem:
+            raise HostUnavailable(
+                _("Windows' sound cannot be reached"),
+                why=in_words(problem),
+                fix=_("start the service `Windows Audio`"),
+            ) from None
+
+    def caller_ways(self) -> list[Way]:
+        """A process loopback is tried on ourselves, who play nothing."""
+        ways = [self._process_way()]
+        outputs = [device for device in self.devices() if device.kind == "output"]
+        chosen = next((device for device in outputs if device.in_use), None)
+        chosen = chosen or next((device for device in outputs if device.default), None)
+        if chosen is not None:
+            heard = _("all that plays on {device} is heard, not the softphone alone").format(
+                device=chosen.name
+            )
+            ways.append(Way(ENDPOINT, True, self.refused.get(ENDPOINT, "") or heard))
+        else:
+            ways.append(
+                Way(ENDPOINT, False, _("there is no output"), _("plug in a headset, or enable it in Windows"))
+            )
+        program, mix = shutil.which("sox"), self._stereo_mix()
+        if program is None:
+            ways.append(Way(SOX, False, _("sox is not installed"), _("only needed where nothing else works")))
+        elif not mix:
+            ways.append(
+                Way(
+                    SOX,
+                    False,
+                    _("no input records what the PC plays"),
+                    _("enable `Stereo Mix` in Windows' recording devices, if the card has it"),
+                )
+            )
+        else:
+            ways.append(Way(SOX, True, _("all that {device} records is heard").format(device=mix)))
+        return ways
+
+    def signal_ways(self) -> list[Way]:
+        problem = ""
+        try:
+            with self._com.entered():
+                Sound(self._com).sessions()
+        except (self._com.Error, OSError) as refused:
+            problem = in_words(refused)
+        users = self._desktop.microphone_users()
+        return [
+            Way("streams", not problem, problem, _("start the service `Windows Audio`") if problem else ""),
+            Way("titles", True),
+            Way(
+                "microphone-in-use",
+                users is not None,
+                "" if users is not None else _("Windows keeps no list"),
+            ),
+        ]
+
+    def meter(self) -> Meter:
+        return WindowsMeter(self._com, self.devices())
+
+    # Where to listen
+
+    def _find_microphone(self, sound: Sound) -> str:
+        """The endpoint that the settings name, else the softphone's, else the default one."""
+        if wanted := self._recording.microphone.casefold():
+            for endpoint in sound.endpoints():
+                named = wanted in endpoint.name.casefold() or wanted == endpoint.id.casefold()
+                if endpoint.flow == CAPTURE and named:
+                    return endpoint.id
+            return ""
+        return self._watch.now.microphone or sound.default(CAPTURE)
+
+    def _no_microphone(self) -> HostUnavailable:
+        if wanted := self._recording.microphone:
+            return HostUnavailable(
+                _("there is no microphone {name}").format(name=wanted),
+                why=_("`microphone` under [recording] names it, and it is not plugged in"),
+                fix=_("`wa agent devices` lists what there is"),
+            )
+        return HostUnavailable(
+            _("there is no microphone"),
+            why=_("Windows has no recording device that is plugged in and enabled"),
+            fix=_("plug in the headset, or enable it in Windows' sound settings"),
+        )
+
+    def _microphone(self, sound: Sound) -> Ear:
+        if not (found := self._find_microphone(sound)):
+            raise self._no_microphone()
+        return Ear(MICROPHONE, found, _named(sound, found), sound.microphone(found), steady=True)
+
+    def _microphone_moved(self, ear: Ear) -> bool:
+        now = self._watch.now.microphone
+        return not self._recording.microphone and bool(now) and now != ear.target
+
+    def _caller(self, sound: Sound) -> Ear:
+        """The first way that works, of those that the settings allow."""
+        ways: dict[str, Callable[[Sound], Ear]] = {
+            PROCESS: self._by_process,
+            ENDPOINT: self._by_endpoint,
+            SOX: self._by_sox,
+        }
+        only = {"process": PROCESS, "endpoint": ENDPOINT, "sox": SOX}.get(self._recording.caller)
+        for name, open_ear in ways.items():
+            if only and name != only:
+                continue
+            try:
+                ear = open_ear(sound)
+            except HostUnavailable as problem:
+                self.refused[name] = problem.why or problem.what
+            except (self._com.Error, OSError) as problem:
+                self.refused[name] = in_words(problem)
+            else:
+                self.refused.pop(name, None)
+                return ear
+        raise HostUnavailable(
+            _("the caller cannot be heard"),
+            why="; ".join(f"{name}: {why}" for name, why in self.refused.items()),
+            fix=_("`wa doctor` says what to do"),
+        )
+
+    def _caller_moved(self, ear: Ear) -> bool:
+        now = self._watch.now
+        if ear.way == PROCESS:
+            return bool(now.root) and str(now.root) != ear.target
+        return ear.way == ENDPOINT and bool(now.output) and now.output != ear.target
+
+    def _by_process(self, sound: Sound) -> Ear:
+        self._check_build()
+        root = self._watch.now.root
+        if not root:
+            raise HostUnavailable(_("the softphone does not run"))
+        return Ear(PROCESS, str(root), _("process {pid}").format(pid=root), sound.process(root))
+
+    def _by_endpoint(self, sound: Sound) -> Ear:
+        found = self._watch.now.output or sound.default(RENDER)
+        if not found:
+            raise HostUnavailable(_("there is no output"))
+        return Ear(ENDPOINT, found, _named(sound, found), sound.output(found))
+
+    def _by_sox(self, sound: Sound) -> Ear:
+        program, mix = shutil.which("sox"), _mix(sound)
+        if program is None:
+            raise HostUnavailable(_("sox is not installed"))
+        if not mix:
+            raise HostUnavailable(_("no input records what the PC plays"))
+        return Ear(SOX, mix, mix, Sox(program, mix), steady=True)
+
+    def _stereo_mix(self) -> str:
+        with self._com.entered():
+            return _mix(Sound(self._com))
+
+    def _check_build(self) -> None:
+        if (build := self._desktop.build()) < PROCESS_LOOPBACK_BUILD:
+            raise HostUnavailable(
+                _("this Windows cannot record one program alone"),
+                why=_("its build is {build}, and {needed} is needed").format(
+                    build=build, needed=PROCESS_LOOPBACK_BUILD
+                ),
+                fix=_("Windows 10 2004 or newer can"),
+            )
+
+    def _process_way(self) -> Way:
+        try:
+            self._check_build()
+            with self._com.entered():
+                Sound(self._com).process(os.getpid()).close()
+        except HostUnavailable as problem:
+            return Way(PROCESS, False, problem.why, problem.fix)
+        except (self._com.Error, OSError) as problem:
+            return Way(PROCESS, False, in_words(problem), _("Windows 11 can"))
+        return Way(PROCESS, True, self.refused.get(PROCESS, ""))
+
+    def _reap(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._capture = self.capture
+        self._listeners = []
+
+
+class WindowsSource:
+    """Both sides, each from its own thread."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self.began = clock()
+        self._listeners = listeners
+
+    def read(self) -> Block | None:
+        for listener in self._listeners:
+            if listener.blocks:
+                return listener.blocks.popleft()
+        return None
+
+    def marks(self) -> list[Happening]:
+        queues = [listener.happened for listener in self._listeners]
+        return sorted(chain.from_iterable([queue.popleft() for _ in range(len(queue))] for queue in queues))
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.stop()
+
+
+class WindowsMeter:
+    """Every device at once: microphones by their sound, outputs by what they play."""
+
+    def __init__(self, com: Com, devices: list[Device]) -> None:
+        self._listeners = {
+            device.id: Listener(AGENT, com, _at(device), lambda _ear: False) for device in devices
+        }
+
+    def read(self) -> dict[str, float]:
+        levels = {}
+        for id, listener in self._listeners.items():  # noqa: A001 - Windows' word
+            blocks = [listener.blocks.popleft() for _ in range(len(listener.blocks))]
+            if listener.opened is not None and not listener.problem:
+                levels[id] = max((_dbfs(block.pcm) for block in blocks), default=LOWEST_DBFS)
+        return levels
+
+    def close(self) -> None:
+        for listener in self._listeners.values():
+            listener.stop()
+        for listener in self._listeners.values():
+            listener.close()
+
+
+def _at(device: Device) -> Callable[[Sound], Ear]:
+    def ear(sound: Sound) -> Ear:
+        listen = sound.microphone if device.kind == "microphone" else sound.output
+        return Ear(MICROPHONE, device.id, device.name, listen(device.id))
+
+    return ear
+
+
+def _named(sound: Sound, id: str) -> str:  # noqa: A002 - Windows' word
+    return next((endpoint.name for endpoint in sound.endpoints() if endpoint.id == id), id)
+
+
+def _mix(sound: Sound) -> str:
+    """The name of an input that records what the PC plays, or nothing."""
+    inputs = [endpoint.name for endpoint in sound.endpoints() if endpoint.flow == CAPTURE]
+    return next((name for name in inputs if name.casefold().startswith(STEREO_MIX)), "")
+
+
+def _dbfs(pcm: bytes) -> float:
+    samples = memoryview(pcm).cast("h").tolist()
+    power = sum(sample * sample for sample in samples) / max(1, len(samples))
+    return round(max(LOWEST_DBFS, 10 * math.log10(power / 32768**2)), 1) if power else LOWEST_DBFS
