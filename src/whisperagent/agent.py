@@ -2,8 +2,8 @@
 
 One lock, one TaskGroup: the watch (watch.py) records, the uploader (upload.py) sends, the listener follows
 the server's review channel, the housekeeper tidies the spool, the reporter keeps `agent.json` true; others
-take orders (control.py), have private calls erased and tell the person on the desktop. They share the spool. What fails is shown, logged and started again; recording never waits for
-a server.
+take orders (control.py), have private calls erased, and tell the person on the desktop. They share
+the spool. What fails is shown, logged and started again; recording never waits for a server.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """What is not to be recorded although a call is up: pauses and private calls.
 
-control.py brings the orders, watch.py obeys them, this remembers: `discretion.json` in the home tells an agent
-that is started again in mid-call that the sound is still not for it.
+control.py brings the orders, watch.py obeys them, this remembers: `discretion.json` in the home tells an
+agent that is started again in mid-call that the sound is still not for it.
 """
 
 import contextlib

@@ -42,7 +42,7 @@ class Notices:
 
 
 def notice_of(event: str, party: Callable[[], str], details: Mapping[str, Any]) -> Notice | None:
-    """What to say of an event of the agent (agent.Moment); None: nothing. party: tells whom the call is with."""
+    """What to say of an event of the agent (agent.Moment); None: nothing. party: tells who the caller is."""
     reason = str(details.get("reason", ""))
     match event:
         case "transcribed":
