@@ -24,7 +24,9 @@ CLIPPED_SHARE = 0.001
 SAME = 0.85
 """Loudness over time of two sides that carry one sound; two people who talk to each other stay far below."""
 SAME_LAG = 30
-ENVELOPE_FRAMES = SAMPLE_RATE // 100
+SAME_PIECES = 100
+"""Hundredths of a second: how far one side may be late, and how long both must sound to be compared."""
+PIECE_FRAMES = SAMPLE_RATE // 100
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,18 @@ async def hear(host: Host, seconds: float = TEST_S, progress: Callable[[float], 
 
 
 def alike(one: "array[int]", other: "array[int]") -> float:
-    """How much the loudness of both rises and falls together, 0..1, whichever of them comes later."""
+    """How much both rise and fall together while both sound, 0..1, whichever of them comes later."""
     first, second = _envelope(one), _envelope(other)
     best = 0.0
     for lag in range(-SAME_LAG, SAME_LAG + 1):
-        ours = first[max(0, lag) : len(first) + min(0, lag)]
-        theirs = second[max(0, -lag) : len(second) + min(0, -lag)]
-        # What never changes, digital silence above all, is like nothing.
-        if len(ours) > SAME_LAG and min(ours) < max(ours) and min(theirs) < max(theirs):
+        together = [
+            (ours, theirs)
+            for ours, theirs in zip(first[max(0, lag) :], second[max(0, -lag) :], strict=False)
+            if min(ours, theirs) > SILENT_DBFS
+        ]
+        ours, theirs = zip(*together, strict=True) if len(together) >= SAME_PIECES else ((0.0,), (0.0,))
+        # What never changes, such as a tone, is like nothing.
+        if min(ours) < max(ours) and min(theirs) < max(theirs):
             best = max(best, correlation(ours, theirs))
     return best
 
@@ -206,5 +212,5 @@ def _side(samples: "array[int]", delivered: int) -> Side:
 
 def _envelope(samples: "array[int]", floor: float = SILENT_DBFS) -> list[float]:
     """The level of every hundredth of a second, in dBFS; nothing is below `floor`."""
-    pieces = (samples[at : at + ENVELOPE_FRAMES] for at in range(0, len(samples), ENVELOPE_FRAMES))
+    pieces = (samples[at : at + PIECE_FRAMES] for at in range(0, len(samples), PIECE_FRAMES))
     return [max(floor, level_dbfs(piece.tobytes())) for piece in pieces]

@@ -64,8 +64,9 @@ def devices(
     json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False,
 ) -> None:
     from whisperagent.cli import sound
+    from whisperagent.hosts import this_pc
 
-    sound.devices(settings.load(), json=json)
+    sound.devices(this_pc(settings.load().settings), json=json)
 
 
 @agent.command(

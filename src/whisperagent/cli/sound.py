@@ -28,15 +28,14 @@ CALL_WAIT_S = 30.0
 """How long a simulated call may take to begin."""
 
 
-def devices(loaded: Loaded, *, json: bool) -> None:
+def devices(pc: Listening, *, json: bool) -> None:
     """Show every device with its level: live bars on a terminal, then the loudest that was heard."""
-    host = this_pc(loaded.settings)
     try:
-        found = host.devices()
+        found = pc.devices()
         watched = not json and sys.stdout.isatty() and sys.stderr.isatty()
-        loudest = _measured(host, found, LIVE_S if watched else GLIMPSE_S, draw=watched)
+        loudest = _measured(pc, found, LIVE_S if watched else GLIMPSE_S, draw=watched)
     finally:
-        host.close()
+        pc.close()
     if json:
         console.print_json(
             [
@@ -119,10 +118,10 @@ async def _heard(
     ]
 
 
-def _measured(host: Listening, devices: list[Device], seconds: float, *, draw: bool) -> dict[str, float]:
+def _measured(pc: Listening, devices: list[Device], seconds: float, *, draw: bool) -> dict[str, float]:
     """The loudest level of each device in so many seconds, in dBFS; draw: bars that move meanwhile."""
     loudest: dict[str, float] = {}
-    meter = host.meter()
+    meter = pc.meter()
     began = time.monotonic()
     try:
         while time.monotonic() - began < seconds:
