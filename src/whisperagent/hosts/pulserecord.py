@@ -218,7 +218,7 @@ class Ear:
 
     def tend(
         self, connection: Connection, wanted: Target | None, seen: Snapshot
-    ) -> list[tuple[bytes, float]]:
+    ) -> tuple[bytes, float] | None:
         """Go on with what is wanted now; gives what was heard."""
         now = time.monotonic()
         self._let_go_of_failed(now)

@@ -1,0 +1,210 @@
+"""A PC's sound without a PC: a private PulseAudio, a softphone that is a renamed pacat, and tones to tell
+one sound from another.
+
+The server's devices: sink `headset`, where the softphone plays by default; sink `room`, whose sound is what
+the microphone `mic` picks up, for a technician to speak into.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from whisperagent.wire import SAMPLE_RATE
+
+TECHNICIAN_HZ, CALLER_HZ, SECOND_HZ, MUSIC_HZ = 440, 1000, 1700, 2600
+TONE_S = 90
+WINDOW = SAMPLE_RATE // 10
+LOUD, QUIET = 0.05, 0.005
+"""Amplitude of a tone that is there, and of one that is not; it is played at 0.25."""
+
+Samples = npt.NDArray[np.float64]
+
+
+def wait_for(condition: Callable[[], bool], limit_s: float = 10.0) -> float:
+    """Until it is so; gives the seconds that it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + limit_s, "it never came to that"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+class PulseAudio:
+    """A server of its own under `folder`. environment: for programs that are to use it."""
+
+    def __init__(self, folder: Path) -> None:
+        # A socket's path may not be long.
+        folder.mkdir(mode=0o700)
+        self.environment = {
+            "XDG_RUNTIME_DIR": str(folder),
+            "PULSE_RUNTIME_PATH": str(folder),
+            "PULSE_SERVER": f"unix:{folder}/native",
+            "PULSE_COOKIE": str(folder / "cookie"),
+        }
+        self._folder = folder
+        self._server: subprocess.Popen[bytes] | None = None
+        self._programs: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        modules = [
+            f"module-native-protocol-unix auth-anonymous=1 socket={self._folder}/native",
+            "module-null-sink sink_name=headset rate=48000 sink_properties=device.description=Headset",
+            "module-null-sink sink_name=room rate=48000 sink_properties=device.description=Room",
+            "module-remap-source source_name=mic master=room.monitor"
+            " source_properties=device.description=Microphone",
+        ]
+        arguments = [argument for module in modules for argument in ("-L", module)]
+        # -n: nothing of the machine's own configuration.
+        quiet = ["--daemonize=no", "--exit-idle-time=-1", "--realtime=no", "--high-priority=no"]
+        self._server = subprocess.Popen(
+            ["pulseaudio", "-n", *quiet, f"--log-target=file:{self._folder}/log", *arguments],
+            env=os.environ | self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(lambda: self._pactl("info").returncode == 0)
+        self.control("set-default-sink", "headset")
+        self.control("set-default-source", "mic")
+        for sink in ("headset", "room"):
+            self.warm(sink)
+
+    def control(self, *command: str) -> str:
+        done = self._pactl(*command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def add_sink(self, name: str) -> str:
+        """Plug in another headset; gives what `remove` wants."""
+        module = self.control("load-module", "module-null-sink", f"sink_name={name}", "rate=48000")
+        self.warm(name)
+        return module
+
+    def remove(self, module: str) -> None:
+        self.control("unload-module", module)
+
+    def warm(self, sink: str) -> None:
+        """Keep a null sink at a short latency: idle, it renders two seconds ahead, as no real device does."""
+        self.program(["pacat", "-p", "--raw", "--latency-msec=20", "--device", sink, "/dev/zero"])
+
+    def program(self, command: list[str]) -> "subprocess.Popen[bytes]":
+        """A program that uses this server, until it is stopped or the server is."""
+        started = subprocess.Popen(
+            command,
+            env=os.environ | self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._programs.append(started)
+        return started
+
+    def stop(self) -> None:
+        for program in [*self._programs, *([self._server] if self._server else [])]:
+            program.kill()
+            program.wait()
+        self._programs.clear()
+
+    def _pactl(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["pactl", *command],
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+class Tones:
+    """Files of a tone, raw, 16 kHz mono."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def file(self, hertz: int) -> Path:
+        path = self._folder / f"{hertz}.raw"
+        if not path.exists():
+            at = np.arange(TONE_S * SAMPLE_RATE) / SAMPLE_RATE
+            path.write_bytes((8192 * np.sin(2 * np.pi * hertz * at)).astype("<i2").tobytes())
+        return path
+
+
+class Softphone:
+    """A program called `3cxphone`, with one stream for each direction. tones: for it and who speaks to it."""
+
+    def __init__(self, server: PulseAudio, folder: Path, tones: Tones) -> None:
+        self._server = server
+        self.tones = tones
+        self._binary = folder / "3cxphone"
+        shutil.copy(shutil.which("pacat") or "", self._binary)
+        self._capture: subprocess.Popen[bytes] | None = None
+        self._render: list[subprocess.Popen[bytes]] = []
+
+    def listen(self, source: str = "mic") -> None:
+        """Take the microphone."""
+        self._capture = self._stream(str(self._binary), "-r", source)
+
+    def play(self, hertz: int = CALLER_HZ, sink: str = "headset") -> "subprocess.Popen[bytes]":
+        """Let the caller be heard."""
+        self._render.append(self._stream(str(self._binary), "-p", sink, str(self.tones.file(hertz))))
+        return self._render[-1]
+
+    def call(self) -> None:
+        self.play()
+        self.listen()
+
+    def let_go(self) -> None:
+        """Give the microphone back, as on hold."""
+        assert self._capture is not None
+        self._capture.kill()
+        self._capture.wait()
+
+    def move_to(self, sink: str) -> None:
+        """Play elsewhere, as a person asks it to."""
+        listed = self._server.control("list", "sink-inputs").split("Sink Input #")
+        for about in listed:
+            if 'application.process.binary = "3cxphone"' in about:
+                self._server.control("move-sink-input", about.split()[0], sink)
+
+    def hang_up(self) -> None:
+        self.let_go()
+        for stream in self._render:
+            stream.kill()
+            stream.wait()
+        self._render.clear()
+
+    def speak(self, hertz: int = TECHNICIAN_HZ) -> None:
+        """The technician speaks, which is no doing of the softphone's."""
+        self._stream("pacat", "-p", "room", str(self.tones.file(hertz)))
+
+    def _stream(self, program: str, direction: str, device: str, *file: str) -> "subprocess.Popen[bytes]":
+        form = ["--raw", "--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=40"]
+        return self._server.program([program, direction, *form, "--device", device, *file])
+
+
+def tone(samples: Samples, hertz: int) -> Samples:
+    """The amplitude of a tone in each tenth of a second."""
+    windows = samples[: len(samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
+    at = np.arange(WINDOW) / SAMPLE_RATE
+    return np.abs(windows @ np.exp(-2j * np.pi * hertz * at)) * 2 / WINDOW
+
+
+def sides(pcm: bytes) -> tuple[Samples, Samples]:
+    """Technician and caller of two-channel PCM, full scale 1."""
+    both = np.frombuffer(pcm, "<i2").reshape(-1, 2) / 32768
+    return both[:, 0], both[:, 1]
+
+
+def there(samples: Samples, hertz: int) -> float:
+    """For how much of the time the tone is there."""
+    return float((tone(samples, hertz) > LOUD).mean())
+
+
+def absent(samples: Samples, hertz: int) -> bool:
+    """Is there nothing of it at all, at any time?"""
+    return bool((tone(samples, hertz) < QUIET).all())

@@ -1,0 +1,254 @@
+"""The whole agent on a PC with sound: one call, one recording, whatever happens to the devices meanwhile."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.linux.agent import Agent, queued
+from tests.linux.sound import (
+    CALLER_HZ,
+    LOUD,
+    MUSIC_HZ,
+    SECOND_HZ,
+    TECHNICIAN_HZ,
+    PulseAudio,
+    Softphone,
+    absent,
+    there,
+    tone,
+    wait_for,
+)
+
+pytestmark = pytest.mark.slow
+
+BEGINS_S, CONFIRMED_S, ENDS_S = 1.0, 2.0, 4.0
+
+
+@pytest.fixture
+def agent(environment: dict[str, str], softphone: Softphone) -> Iterator[Agent]:
+    """Running, with a technician who speaks all the time and a softphone that has no call yet."""
+    softphone.speak()
+    with Agent(environment) as agent:
+        yield agent.ready()
+
+
+def test_a_call_is_recorded_with_each_voice_on_its_side(
+    agent: Agent, softphone: Softphone, home: Path
+) -> None:
+    softphone.call()
+    began = wait_for(lambda: "detected" in agent.events())
+    agent.told("recording")
+    agent.recorded(3)
+    softphone.hang_up()
+    agent.told("queued")
+    (part,) = queued(home)
+    assert began < BEGINS_S
+    assert there(part.technician, TECHNICIAN_HZ) > 0.9
+    assert there(part.caller, CALLER_HZ) > 0.9
+    assert absent(part.technician, CALLER_HZ)
+    assert absent(part.caller, TECHNICIAN_HZ)
+    assert part.metadata["capture"] == {"agent": "pulse-microphone", "caller": "pulse-stream"}
+    assert part.metadata["complete"]
+
+
+def test_what_other_programs_play_is_not_recorded(
+    agent: Agent, softphone: Softphone, pulse: PulseAudio, home: Path
+) -> None:
+    music = softphone.tones.file(MUSIC_HZ)
+    form = ["--raw", "--format=s16le", "--rate=16000", "--channels=1"]
+    pulse.program(["pacat", "-p", *form, "--device", "headset", str(music)])
+    softphone.call()
+    agent.told("recording")
+    agent.recorded(2)
+    softphone.hang_up()
+    agent.told("queued")
+    (part,) = queued(home)
+    assert absent(part.caller, MUSIC_HZ)
+    assert there(part.caller, CALLER_HZ) > 0.9
+
+
+def test_between_calls_nothing_is_opened(agent: Agent, softphone: Softphone, pulse: PulseAudio) -> None:
+    def ours() -> int:
+        return pulse.control("list", "source-outputs").count("WhisperAgent")
+
+    assert ours() == 0
+    softphone.call()
+    agent.told("recording")
+    assert ours() == 2
+    softphone.hang_up()
+    agent.told("queued")
+    wait_for(lambda: ours() == 0)
+
+
+def test_a_microphone_test_without_an_answer_leaves_nothing(
+    agent: Agent, softphone: Softphone, home: Path
+) -> None:
+    softphone.listen()
+    agent.told("detected")
+    softphone.let_go()
+    agent.told("dropped")
+    assert not list((home / "spool").rglob("*.srec"))
+
+
+def test_a_call_on_hold_is_one_call(agent: Agent, softphone: Softphone, home: Path) -> None:
+    softphone.call()
+    agent.told("recording")
+    softphone.let_go()
+    agent.told("held")
+    agent.recorded(1.5)
+    softphone.listen()
+    agent.told("resumed")
+    agent.recorded(1.5)
+    softphone.hang_up()
+    agent.told("queued")
+    (part,) = queued(home)
+    assert part.marks == ["held", "resumed"]
+    assert there(part.caller, CALLER_HZ) > 0.9
+
+
+def test_two_calls_are_two_recordings(agent: Agent, softphone: Softphone, home: Path) -> None:
+    for count in (1, 2):
+        softphone.call()
+        agent.told("recording", count)
+        agent.recorded(1.5)
+        softphone.hang_up()
+        agent.told("queued", count)
+    first, second = queued(home)
+    assert first.metadata["call_id"] != second.metadata["call_id"]
+    assert all(there(part.caller, CALLER_HZ) > 0.8 for part in (first, second))
+
+
+def test_a_second_call_beside_the_first_is_heard_as_well(
+    agent: Agent, softphone: Softphone, home: Path
+) -> None:
+    softphone.call()
+    agent.told("recording")
+    agent.recorded(1)
+    second = softphone.play(SECOND_HZ)
+    agent.recorded(2)
+    second.kill()
+    agent.recorded(2)
+    softphone.hang_up()
+    agent.told("queued")
+    (part,) = queued(home)
+    assert there(part.caller, CALLER_HZ) > 0.9
+    assert (tone(part.caller, SECOND_HZ) > LOUD).sum() >= 15
+    assert "device lost" not in part.marks
+
+
+def test_a_headset_unplugged_and_plugged_in_again_costs_only_the_moment(
+    agent: Agent, softphone: Softphone, pulse: PulseAudio, home: Path
+) -> None:
+    bluetooth = pulse.add_sink("bluetooth")
+    softphone.listen()
+    stream = softphone.play(sink="bluetooth")
+    agent.told("recording")
+    agent.recorded(2)
+    pulse.remove(bluetooth)
+    # The softphone goes on where it can, as they all do.
+    if stream.poll() is not None:
+        softphone.play(sink="headset")
+    agent.recorded(2)
+    pulse.add_sink("bluetooth")
+    softphone.move_to("bluetooth")
+    agent.recorded(2)
+    softphone.hang_up()
+    agent.told("queued")
+    (part,) = queued(home)
+    assert part.marks == ["device lost", "device back", "device changed"]
+    assert there(part.caller, CALLER_HZ) > 0.85
+    # A server would have moved the recording onto the microphone.
+    assert absent(part.caller, TECHNICIAN_HZ)
+    assert there(part.technician, TECHNICIAN_HZ) > 0.9
+
+
+def test_a_microphone_unplugged_and_plugged_in_again_costs_only_the_moment(
+    agent: Agent, softphone: Softphone, pulse: PulseAudio, home: Path
+) -> None:
+    usb = ("load-module", "module-remap-source", "source_name=usb", "master=room.monitor")
+    microphone = pulse.control(*usb)
+    softphone.play()
+    softphone.listen("usb")
+    agent.told("recording")
+    agent.recorded(1.5)
+    pulse.remove(microphone)
+    softphone.let_go()
+    agent.told("held")
+    agent.recorded(1.5)
+    pulse.control(*usb)
+    softphone.listen("usb")
+    agent.told("resumed")
+    agent.recorded(1.5)
+    softphone.hang_up()
+    agent.told("queued")
+    (part,) = queued(home)
+    assert "device lost" in part.marks
+    assert "device back" in part.marks
+    assert there(part.caller, CALLER_HZ) > 0.9
+    assert there(part.technician, TECHNICIAN_HZ) > 0.8
+
+
+def test_a_softphone_that_is_killed_ends_the_call(agent: Agent, softphone: Softphone, home: Path) -> None:
+    softphone.call()
+    agent.told("recording")
+    agent.recorded(1.5)
+    softphone.hang_up()
+    took_s = wait_for(lambda: "queued" in agent.events())
+    assert took_s < ENDS_S
+    (part,) = queued(home)
+    assert there(part.caller, CALLER_HZ) > 0.8
+
+
+def test_an_agent_killed_in_mid_call_goes_on_with_it_when_started_again(
+    environment: dict[str, str], softphone: Softphone, home: Path
+) -> None:
+    softphone.speak()
+    with Agent(environment) as agent:
+        agent.ready()
+        softphone.call()
+        agent.told("recording")
+        agent.recorded(2.5)
+        agent.kill()
+    with Agent(environment) as again:
+        again.told("recording")
+        again.recorded(2)
+        softphone.hang_up()
+        again.told("queued", 2)
+    before, after = queued(home)
+    assert before.metadata["call_id"] == after.metadata["call_id"]
+    assert [before.metadata["part"], after.metadata["part"]] == [1, 2]
+    for part in (before, after):
+        assert there(part.caller, CALLER_HZ) > 0.8
+        assert there(part.technician, TECHNICIAN_HZ) > 0.8
+    assert len(before.caller) / 16_000 > 2
+
+
+def test_a_sound_server_that_is_restarted_costs_only_the_moment(
+    agent: Agent, softphone: Softphone, pulse: PulseAudio, home: Path
+) -> None:
+    softphone.call()
+    agent.told("recording")
+    agent.recorded(2)
+    pulse.stop()
+    pulse.start()
+    softphone.speak()
+    softphone.call()
+    agent.recorded(4)
+    softphone.hang_up()
+    agent.told("queued")
+    (part,) = queued(home)
+    assert part.marks.count("device lost") == part.marks.count("device back") == 2
+    for samples, hertz in ((part.technician, TECHNICIAN_HZ), (part.caller, CALLER_HZ)):
+        assert there(samples[:32_000], hertz) > 0.8
+        assert there(samples[-32_000:], hertz) > 0.8
+
+
+def test_without_a_sound_server_the_agent_says_what_to_do(
+    environment: dict[str, str], pulse: PulseAudio
+) -> None:
+    pulse.stop()
+    with Agent(environment) as agent:
+        assert agent.process.wait(30) == 1
+        assert "PulseAudio" in agent.errors()
+        assert "Traceback" not in agent.errors()
