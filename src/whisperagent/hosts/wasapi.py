@@ -12,12 +12,12 @@ which plays nothing else, and where Windows has no such device there is an error
 import ctypes
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from whisperagent.hosts.listening import clock
 from whisperagent.i18n import _
 from whisperagent.wire import SAMPLE_RATE
 
@@ -275,11 +275,6 @@ class Stream:
     def close(self) -> None:
         """raises com.Error: the device went away before us."""
         self._client.Stop()
-
-
-def clock() -> float:
-    """Seconds on the clock that Windows stamps sound with; time.monotonic() goes in steps of 16 ms there."""
-    return time.perf_counter()
 
 
 def _began(frames: int, flags: int, ticks: int) -> float:

@@ -1,7 +1,7 @@
 """Windows 10 and 11.
 
 A thread looks at the softphone twice a second (`Watch`) and keeps what it saw for `signals`; while a call is
-recorded each side has a thread too (win_listen.py). What Windows shows comes from win_desktop.py, its sound
+recorded each side has a thread too (listening.py). What Windows shows comes from win_desktop.py, its sound
 from wasapi.py.
 
 The caller is heard, in this order, by what the softphone's own processes play (process loopback), by all that
@@ -23,6 +23,7 @@ from itertools import chain
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Block, Device, Happening, Meter, Way
+from whisperagent.hosts.listening import Ear, Listener, Sox, clock
 from whisperagent.hosts.wasapi import (
     CAPTURE,
     PROCESS_LOOPBACK_BUILD,
@@ -30,11 +31,9 @@ from whisperagent.hosts.wasapi import (
     Com,
     Session,
     Sound,
-    clock,
     in_words,
 )
 from whisperagent.hosts.win_desktop import Desktop, Process, family, matches
-from whisperagent.hosts.win_listen import Ear, Listener, Sox
 from whisperagent.i18n import _
 from whisperagent.settings import Detection, Settings
 from whisperagent.wire import Capture
@@ -197,8 +196,8 @@ class WindowsHost:
             if not self._find_microphone(Sound(self._com)):
                 raise self._no_microphone()
         self._reap()
-        microphone = Listener(AGENT, self._com, self._microphone, self._microphone_moved)
-        caller = Listener(CALLER, self._com, self._caller, self._caller_moved)
+        microphone = _listener(self._com, AGENT, self._microphone, self._microphone_moved)
+        caller = _listener(self._com, CALLER, self._caller, self._caller_moved)
         self._listeners = [microphone, caller]
         return WindowsSource(microphone, caller)
 
@@ -430,7 +429,7 @@ class WindowsMeter:
 
     def __init__(self, com: Com, devices: list[Device]) -> None:
         self._listeners = {
-            device.id: Listener(AGENT, com, _at(device), lambda _ear: False) for device in devices
+            device.id: _listener(com, AGENT, _at(device), lambda _ear: False) for device in devices
         }
 
     def read(self) -> dict[str, float]:
@@ -446,6 +445,12 @@ class WindowsMeter:
             listener.stop()
         for listener in self._listeners.values():
             listener.close()
+
+
+def _listener(com: Com, side: int, ear: Callable[[Sound], Ear], moved: Callable[[Ear], bool]) -> Listener:
+    return Listener(
+        side, lambda: ear(Sound(com)), moved, entered=com.entered, errors=(com.Error,), in_words=in_words
+    )
 
 
 def _at(device: Device) -> Callable[[Sound], Ear]:

@@ -1,20 +1,21 @@
-"""Listening on Windows: one side of a call in a thread of its own, whatever happens to its device.
+"""Listening: one side of a call in a thread of its own, whatever happens to its device.
 
-windows.py says where to listen; wasapi.py has the sound. A device that is lost is tried again after 0.5, 1
-and 2 seconds, then every 2; when the softphone moves to another one, so do we.
+windows.py and macos.py say where to listen. A device that is lost is tried again after 0.5, 1 and 2 seconds,
+then every 2; when the softphone moves to another one, so do we.
 """
 
 import logging
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Block, Happening
-from whisperagent.hosts.wasapi import Com, Sound, clock, in_words
 from whisperagent.i18n import _
 from whisperagent.wire import SAMPLE_RATE, SIDES
 
@@ -28,9 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Heard(Protocol):
-    """Where samples come from: `wasapi.Stream`, `Sox`."""
+    """Where samples come from, e.g. `wasapi.Stream`, `Sox`."""
 
-    def read(self) -> list[tuple[bytes, float]]: ...
+    def read(self) -> list[tuple[bytes, float]]:
+        """What has come since the last look: (16 kHz int16 mono, `clock()` at its first sample)."""
 
     def close(self) -> None: ...
 
@@ -52,21 +54,31 @@ class Ear:
 class Listener:
     """Hears one side from now until `close`.
 
-    ear: opens the best ear there is. moved: is there a better one than this?
+    ear: opens the best ear there is. moved: is there a better one than this? entered: what the thread that
+    listens works within. errors: what a device may raise besides OSError; in_words: what one of them means.
     opened: the last ear that could be opened. problem: why none can be opened now; empty: one is.
     """
 
     def __init__(
-        self, side: int, com: Com, ear: Callable[[Sound], Ear], moved: Callable[[Ear], bool]
+        self,
+        side: int,
+        ear: Callable[[], Ear],
+        moved: Callable[[Ear], bool] = lambda _ear: False,
+        *,
+        entered: Callable[[], AbstractContextManager[None]] = nullcontext,
+        errors: tuple[type[Exception], ...] = (),
+        in_words: Callable[[Exception], str] = str,
     ) -> None:
         self.blocks: deque[Block] = deque()
         self.happened: deque[Happening] = deque()
         self.opened: Ear | None = None
         self.problem = ""
         self._side = side
-        self._com = com
         self._ear = ear
         self._moved = moved
+        self._entered = entered
+        self._errors: tuple[type[Exception], ...] = (HostUnavailable, OSError, *errors)
+        self._in_words = in_words
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._listen, name=f"listen {SIDES[side]}", daemon=True)
         self._thread.start()
@@ -80,16 +92,16 @@ class Listener:
         self._thread.join(CLOSE_S)
 
     def _listen(self) -> None:
-        with self._com.entered():
+        with self._entered():
             failures = 0
             while not self._closing.is_set():
                 ear = None
                 try:
-                    ear = self._ear(Sound(self._com))
+                    ear = self._ear()
                     self._begin(ear)
                     failures = 0
                     self._hear(ear)
-                except (self._com.Error, OSError, HostUnavailable) as problem:
+                except self._errors as problem:
                     self._lose(problem)
                     self._closing.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
                     failures += 1
@@ -120,7 +132,9 @@ class Listener:
                 return
 
     def _lose(self, problem: Exception) -> None:
-        words = problem.why or problem.what if isinstance(problem, HostUnavailable) else in_words(problem)
+        words = (
+            problem.why or problem.what if isinstance(problem, HostUnavailable) else self._in_words(problem)
+        )
         if not self.problem:
             name = f"{self.opened.name}: " if self.opened is not None else ""
             self._happen("device lost", f"{name}{words}")
@@ -130,11 +144,16 @@ class Listener:
     def _end(self, ear: Ear) -> None:
         try:
             ear.stream.close()
-        except (self._com.Error, OSError) as problem:
+        except self._errors as problem:
             log.debug("%s: %s", ear.name, problem)  # it went before us
 
     def _happen(self, kind: Literal["device lost", "device back", "device changed"], note: str) -> None:
         self.happened.append(Happening(clock(), kind, f"{SIDES[self._side]}: {note}"))
+
+
+def clock() -> float:
+    """Seconds on the clock that Windows stamps sound with; time.monotonic() goes in steps of 16 ms there."""
+    return time.perf_counter()
 
 
 class Sox:
