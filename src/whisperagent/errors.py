@@ -17,8 +17,10 @@
     └── TicketError             1   what the ticket system answered (whisperserver.tickets)
 
 A message is lower case, without a full stop, in the reader's language. `console` draws it; the
-server's `app` turns it into problem details (RFC 9457).
+server's `problems` turns it into problem details (RFC 9457).
 """
+
+from whisperagent.i18n import _
 
 
 class WhisperError(Exception):
@@ -36,6 +38,11 @@ class WhisperError(Exception):
         self.what = what
         self.why = why
         self.fix = fix
+
+    def in_words(self) -> str:
+        """All of it on one line: `what: why; what to do`."""
+        seen = _("{what}: {why}").format(what=self.what, why=self.why) if self.why else self.what
+        return f"{seen}; {self.fix}" if self.fix else seen
 
 
 class UsageError(WhisperError):

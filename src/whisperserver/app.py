@@ -6,6 +6,7 @@ gets the same protective headers here.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -40,8 +41,6 @@ Background = Callable[[Services], Awaitable[None]]
 
 BODY_MAX = 1 << 20
 """Bytes of any request but an upload, which has its own limit."""
-AGAIN_S = (1.0, 5.0, 30.0)
-"""Before a task that broke is started again; the last wait goes on."""
 
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -63,8 +62,8 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
     """
     settings, paths = loaded.settings, loaded.paths
     auth.check_bind(settings.serve)
-    key = keys.load_or_make(paths)
     where = database.location(settings, paths)
+    key = keys.load_or_make(paths, where)
     database.migrate(where)
     recordings = blobs.Recordings(blobs.location(settings, paths), settings.serve.free_mib)
     recordings.sweep()
@@ -76,6 +75,7 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
     async def running(_app: Litestar) -> AsyncIterator[None]:
         async with store.writing() as session:
             await claims.forget_all(session)
+        await services.live.begin()
         runs: list[Callable[[], Awaitable[None]]] = [services.live.run, Sweeper(store).run]
         runs += [partial(run, services) for run in background]
         tasks = [asyncio.create_task(_kept_running(run)) for run in runs]
@@ -114,9 +114,27 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
     )
 
 
+class Patience:
+    """The wait before what broke is started again: longer with each time, short again after it was well."""
+
+    WAITS_S = (0.2, 1.0, 5.0, 30.0)
+    WELL_S = 60.0
+
+    def __init__(self) -> None:
+        self._breaks = 0
+        self._began = time.monotonic()
+
+    async def wait(self) -> None:
+        if time.monotonic() - self._began > self.WELL_S:
+            self._breaks = 0
+        await asyncio.sleep(self.WAITS_S[min(self._breaks, len(self.WAITS_S) - 1)])
+        self._breaks += 1
+        self._began = time.monotonic()
+
+
 async def _kept_running(run: Callable[[], Awaitable[None]]) -> None:
     """Run it until it ends or is cancelled; when it breaks, say so and start it again."""
-    breaks = 0
+    patience = Patience()
     while True:
         try:
             await run()
@@ -124,8 +142,7 @@ async def _kept_running(run: Callable[[], Awaitable[None]]) -> None:
             log.exception("a task of the server broke; it is started again")
         else:
             return
-        await asyncio.sleep(AGAIN_S[min(breaks, len(AGAIN_S) - 1)])
-        breaks += 1
+        await patience.wait()
 
 
 def _caller(scope: Scope) -> auth.Caller:

@@ -26,8 +26,8 @@ TICKET = "ticket"
 LIVE = ("pending", "scheduled", "running")
 
 HEARTBEAT_S = 2.0
-STALE_S = 8.0
-"""A worker on another machine that is silent for so long is dead."""
+STALE_S = 30.0
+"""A job that nobody has beaten for so long is run again: longer than a beat may wait for the database."""
 
 NO_LIMIT = 1_000_000
 """The engine may re-run a dead worker's job as often as it likes; transcripts.ATTEMPTS_MAX is the limit."""
@@ -160,23 +160,28 @@ async def prune(session: AsyncSession) -> None:
 @cache
 def worker_id() -> str:
     """This process among all workers: machine, process, and its birth, since process ids are used again."""
-    return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+    return f"{platform.node()}:{os.getpid()}:{_birth(psutil.Process())}"
 
 
 def _is_dead(worker: str) -> bool:
     """Certainly dead: it was on this machine, and is no longer."""
-    node, _colon, rest = worker.rpartition(":")[0].rpartition(":")
-    if node != platform.node() or not rest.isdigit():
+    place, _colon, birth = worker.rpartition(":")
+    node, _colon, number = place.rpartition(":")
+    if node != platform.node() or not number.isdigit():
         return False
     try:
-        process = psutil.Process(int(rest))
-        born = process.create_time()
-        reborn = abs(born - float(worker.rpartition(":")[2])) > 1.0
-        return reborn or bool(process.status() == psutil.STATUS_ZOMBIE)
+        process = psutil.Process(int(number))
+        return _birth(process) != birth or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
         return False
+
+
+def _birth(process: psutil.Process) -> str:
+    """When it began, by a clock that nobody sets."""
+    # Linux knows it from the start of the machine; psutil adds the time of that, which moves with the clock.
+    return f"{process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0):.2f}"
 
 
 def _key(job: str, call_id: str) -> str:

@@ -7,6 +7,7 @@ import base64
 import os
 from pathlib import Path
 
+import filelock
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from whisperagent import files, sealed
@@ -20,13 +21,19 @@ def path(paths: Paths) -> Path:
     return paths.server / "key"
 
 
-def load_or_make(paths: Paths) -> X25519PrivateKey:
-    """The server's key. raises ConfigError: the file is not one, or others on this machine can read it."""
+def load_or_make(paths: Paths, calls: Path) -> X25519PrivateKey:
+    """The server's key. calls: the database, of whose recordings none can be opened without it.
+
+    raises ConfigError: the file is not one, others on this machine can read it, or it is gone.
+    """
     where = path(paths)
     if not where.exists():
-        _refuse_to_lose_recordings(paths, where)
         where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write(where, X25519PrivateKey.generate().private_bytes_raw())
+        # Of two programs that start side by side, one would seal to a key that the other has just replaced.
+        with filelock.FileLock(where.with_name("key.lock")):
+            if not where.exists():
+                _refuse_to_lose_recordings(where, calls)
+                files.write(where, X25519PrivateKey.generate().private_bytes_raw())
     content = where.read_bytes()
     if os.name == "posix" and where.stat().st_mode & 0o077:
         raise ConfigError(
@@ -51,11 +58,11 @@ def shown(key: X25519PrivateKey) -> ServerKey:
     )
 
 
-def _refuse_to_lose_recordings(paths: Paths, where: Path) -> None:
+def _refuse_to_lose_recordings(where: Path, calls: Path) -> None:
     # A fresh key beside old calls would start a server that can open none of them, and no PC would trust it.
-    if (paths.server / "calls.db").exists():
+    if calls.exists():
         raise ConfigError(
             _("the server's key is gone: {path}").format(path=where),
-            why=_("there are calls in {folder} that only this key opens").format(folder=paths.server),
-            fix=_("bring the key back from its backup, or move the folder away to begin anew"),
+            why=_("there are calls in {path} that only this key opens").format(path=calls),
+            fix=_("bring the key back from its backup, or move the calls away to begin anew"),
         )

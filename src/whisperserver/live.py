@@ -63,11 +63,16 @@ class Live:
         self._database = database
         self._subscriptions: set[Subscription] = set()
         self._progress: dict[str, float] = {}
-        self._seq: int | None = None
+        self._seq = 0
 
     @property
     def clients(self) -> int:
         return len(self._subscriptions)
+
+    async def begin(self) -> None:
+        """Before the first socket: what comes from here on is fed, what came before is replayed."""
+        async with self._database.reading() as session:
+            self._seq = await events.newest(session)
 
     async def run(self) -> None:
         """Feed the subscriptions until cancelled."""
@@ -111,8 +116,6 @@ class Live:
 
     async def _look(self) -> None:
         async with self._database.reading() as session:
-            if self._seq is None:  # at the first look only, so that a tailer started again misses nothing
-                self._seq = await events.newest(session)
             news = await events.since(session, self._seq, PAGE)
             running = select(CallRow.call_id, CallRow.progress).where(
                 CallRow.state == wire.CallState.TRANSCRIBING

@@ -13,7 +13,6 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Scope, Send
-from sqlalchemy.exc import TimeoutError as NoConnection
 
 from whisperagent import wire
 from whisperagent.errors import AudioError, NoRoom, NotAuthenticated, SealedError, WhisperError
@@ -29,6 +28,7 @@ from whisperserver.refusals import (
     TooLarge,
     WrongKind,
 )
+from whisperserver.store.database import is_passing
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_S = 5
@@ -52,8 +52,6 @@ KINDS: dict[type, tuple[int, str]] = {
 }
 """A subclass is answered as its nearest base here."""
 
-PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
-
 OF_THE_PROTOCOL = {
     400: "bad-request",
     404: "not-found",
@@ -73,7 +71,7 @@ def of(problem: Exception, path: str) -> tuple[wire.Problem, dict[str, str]]:
         return _problem(*kind, path, problem.what, problem.why, problem.fix), _headers(problem)
     if isinstance(problem, HTTPException) and problem.status_code < 500:
         return _of_the_protocol(problem, path), dict(problem.headers or {})
-    if _is_for_now(problem):
+    if is_passing(problem):
         words = (_("the server is too busy"), _("its database did not answer in time"), _("try again later"))
         return _problem(503, "busy", path, *words), {"retry-after": str(RETRY_S)}
     words = (_("the server failed"), _("this is a fault of the server"), _("its log says more"))
@@ -149,12 +147,6 @@ def _field(name: str, message: str) -> str:
     if message == f"'{name}'":  # a KeyError's text: there is no such field
         message = _("is missing")
     return f"{_('the body') if name == 'data' else f'`{name}`'}: {message}"
-
-
-def _is_for_now(problem: Exception) -> bool:
-    """A database that is locked, or has no room: not a fault, and over some time."""
-    name = str(getattr(getattr(problem, "orig", None), "sqlite_errorname", ""))
-    return isinstance(problem, NoConnection) or name.startswith(PASSING)
 
 
 def _log(problem: Exception, status: int, scope: Scope) -> None:

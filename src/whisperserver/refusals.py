@@ -1,4 +1,4 @@
-"""What the server says no to, in words of the matter; app.py gives each its HTTP status, once."""
+"""What the server says no to, in words of the matter; problems.py gives each its HTTP status, once."""
 
 from whisperagent.errors import WhisperError
 

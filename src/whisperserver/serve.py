@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -21,17 +22,16 @@ from whisperagent.errors import AlreadyRunning, UsageError
 from whisperagent.i18n import _
 from whisperagent.settings import Loaded
 from whisperserver import auth
-from whisperserver.app import Background, create_app
+from whisperserver.app import Background, Patience, create_app
 from whisperserver.services import Services
 from whisperserver.ticketing import Ticketing
 from whisperserver.tickets import TicketSink, sink_for
 
-STOP_S = 5
+STOP_S = 4
 """How long open requests may take to end when the server stops."""
-AGAIN_S = (0.2, 1.0, 5.0, 30.0)
-"""Before a worker that died is started again; the last wait goes on."""
-HEALTHY_S = 60.0
-"""A worker that has lived this long was well."""
+WORKER_STOP_S = 5
+FILES = 10_000
+"""Open files that the server asks the system for: sockets most of all."""
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def serve(loaded: Loaded) -> None:
     auth.check_bind(serving)
     sink = sink_for(loaded.settings.tickets)
     loaded.paths.server.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _allow_many_sockets()
     with _lock(loaded), _listener(serving.host, serving.port) as listener:
         background: list[Background] = [keep_worker] * serving.workers
         if sink is not None:
@@ -59,6 +60,9 @@ def serve(loaded: Loaded) -> None:
             access_log=False,
             timeout_graceful_shutdown=STOP_S,
             ws_max_size=1 << 16,
+            # Events are short; compressing them would take a third of a megabyte for each of 2,000 sockets.
+            ws_per_message_deflate=False,
+            server_header=False,
             proxy_headers=False,
         )
         uvicorn.Server(config).run(sockets=[listener])
@@ -72,23 +76,24 @@ async def keep_worker(services: Services) -> None:
     """One worker process, always."""
     # What the command line said of the model, the worker reads from its environment.
     environment = os.environ | {"WA_SPEECH__MODEL": services.loaded.settings.speech.model}
-    deaths = 0
+    patience = Patience()
     while True:
-        began = asyncio.get_running_loop().time()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "whisperagent", "server", "worker", "--until-eof"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             env=environment,
+            # Ctrl+C at the terminal is for the server, which stops its workers in order.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         try:
             code = await process.wait()
         except asyncio.CancelledError:
             await _stop(process)
             raise
-        deaths = 0 if asyncio.get_running_loop().time() - began > HEALTHY_S else deaths + 1
         log.error("a worker died with code %s; another one is started", code)
-        await asyncio.sleep(AGAIN_S[min(deaths, len(AGAIN_S) - 1)])
+        await patience.wait()
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -96,7 +101,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     assert process.stdin is not None  # noqa: S101 - for the type checker: we asked for a pipe
     process.stdin.close()
     try:
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(WORKER_STOP_S):
             await process.wait()
     except TimeoutError:
         process.kill()
@@ -116,6 +121,18 @@ def _listener(host: str, port: int) -> socket.socket:
     # Inherited by every connection; without it an answer waits 40 ms for the acknowledgement of its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def _allow_many_sockets() -> None:
+    """2,000 review channels need more open files than most systems allow a program that does not ask."""
+    if os.name != "posix":
+        return
+    import resource  # POSIX only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _in_url(host: str) -> str:

@@ -20,8 +20,8 @@ EVERY_S = 2.0
 PARTS_PATIENCE = timedelta(minutes=10)
 """How long a call waits for its last part, counted from the newest one."""
 
-TICKET_PATIENCE = timedelta(seconds=30)
-"""How long a ticket system that could not be reached is left alone."""
+RETRY_PATIENCE = timedelta(minutes=1)
+"""How long a call whose transcription failed waits for the next attempt: its cause may be over by then."""
 
 HOUSEKEEPING_ROUNDS = 1800
 """About once an hour."""
@@ -57,9 +57,10 @@ class Sweeper:
                 log.warning("call %s goes on without its last part", call.call_id)
                 call.whole = call.interrupted = True
             await session.flush()
-            for call_id in await _lost(session, jobs.TRANSCRIBE, await calls.to_transcribe(session)):
+            waiting = await calls.to_transcribe(session, RETRY_PATIENCE)
+            for call_id in await _lost(session, jobs.TRANSCRIBE, waiting):
                 await jobs.enqueue_transcription(session, call_id)
-            for call_id in await _lost(session, jobs.TICKET, await calls.to_ticket(session, TICKET_PATIENCE)):
+            for call_id in await _lost(session, jobs.TICKET, await calls.to_ticket(session)):
                 await jobs.enqueue_ticket(session, call_id)
 
     async def _keep_house(self) -> None:

@@ -2,7 +2,9 @@
 
 Takes the ticket jobs from the queue and has `tickets.deliver` bring each one to its end. One process does it,
 because the ticket system's pace is kept by one `TicketSink`. A delivery may take twenty minutes of waiting
-(docs/tickets.md), so many run side by side; killed anywhere, each is resumed from what it saved.
+(docs/tickets.md), so many run side by side; killed anywhere, each is resumed from what it saved. Its job ends
+when the ticket is made or waits for a person, and not before: a ticket that nobody knows of is looked for by
+whoever takes the job next.
 """
 
 import asyncio
@@ -23,19 +25,25 @@ from whisperserver.tickets import NotSent, TicketSink, deliver
 POLL_S = 0.5
 AT_ONCE = 50
 """Deliveries side by side; most of them only wait."""
-RETRY_AFTER_MAX_S = 600.0
+AGAIN_S = 30.0
+"""Before a ticket that could not be sent is tried again, unless the ticket system asks for more."""
+AGAIN_MAX_S = 600.0
 
 log = logging.getLogger(__name__)
 
 
 class Ticketing:
-    """A ticket system, and what is on its way there. waits_s: see `tickets.deliver`."""
+    """A ticket system, and what is on its way there. waits_s: see `tickets.deliver`. again_s: see AGAIN_S."""
 
-    def __init__(self, database: Database, sink: TicketSink, waits_s: Sequence[float]) -> None:
+    def __init__(
+        self, database: Database, sink: TicketSink, waits_s: Sequence[float], again_s: float = AGAIN_S
+    ) -> None:
         self._database = database
         self._sink = sink
         self._waits_s = waits_s
-        self._held: dict[jobs.Job, asyncio.Task[None]] = {}
+        self._again_s = again_s
+        self._held: dict[str, jobs.Job] = {}
+        """By call, because two deliveries of one ticket would make two tickets."""
 
     async def run(self) -> None:
         """Deliver until cancelled; what is on its way then goes back to the queue."""
@@ -47,30 +55,37 @@ class Ticketing:
                     if job is None:
                         await asyncio.sleep(POLL_S)
                         continue
-                    self._held[job] = group.create_task(self._deliver(job))
+                    # A process that was stopped for a while is taken for dead, and finds its own jobs again.
+                    under_way = job.call_id in self._held
+                    self._held[job.call_id] = job
+                    if not under_way:
+                        group.create_task(self._deliver(job.call_id))
         finally:
             await self._put_back()
 
     async def _take(self) -> jobs.Job | None:
-        with contextlib.suppress(SQLAlchemyError):  # the next look says whether it lasts
-            async with self._database.writing() as session:
-                return await jobs.take(session, jobs.TICKET)
-        return None
+        return await self._database.written(lambda session: jobs.take(session, jobs.TICKET))
 
-    async def _deliver(self, job: jobs.Job) -> None:
-        """One job to its end. What fails here is not lost: the sweeper makes a job for it again."""
+    async def _deliver(self, call_id: str) -> None:
+        again_s = await self._attempt(call_id)
+        await asyncio.sleep(again_s)
+        leave = jobs.put_back if again_s else jobs.end
+        await self._database.written(lambda session: leave(session, self._held[call_id]))
+        del self._held[call_id]
+
+    async def _attempt(self, call_id: str) -> float:
+        """returns: how long to wait before it is tried again, in seconds; 0 when there is no more to do."""
         try:
-            await self._bring(job.call_id)
+            await self._bring(call_id)
         except Gone:
-            log.info("call %s was erased; its ticket goes no further", job.call_id)
+            log.info("call %s was erased; its ticket goes no further", call_id)
         except NotSent as problem:
-            log.warning("the ticket of call %s waits: %s", job.call_id, calls.in_words(problem))
-            await asyncio.sleep(min(problem.retry_after_s, RETRY_AFTER_MAX_S))
+            log.warning("the ticket of call %s waits: %s", call_id, problem.in_words())
+            return min(max(problem.retry_after_s, self._again_s), AGAIN_MAX_S)
         except Exception:
-            log.exception("the ticket of call %s broke off", job.call_id)
-        async with self._database.writing() as session:
-            await jobs.end(session, job)
-        del self._held[job]
+            log.exception("the ticket of call %s broke off", call_id)
+            return self._again_s
+        return 0.0
 
     async def _bring(self, call_id: str) -> None:
         """Deliver the ticket of an approved call; of any other there is nothing to do."""
@@ -87,13 +102,12 @@ class Ticketing:
         while True:
             await asyncio.sleep(jobs.HEARTBEAT_S)
             if self._held:
-                with contextlib.suppress(SQLAlchemyError):
-                    async with self._database.writing() as session:
-                        await jobs.beat(session, list(self._held))
+                await self._database.written(lambda session: jobs.beat(session, list(self._held.values())))
 
     async def _put_back(self) -> None:
+        # What cannot be put back now is taken up when this process is seen to be dead.
         with contextlib.suppress(SQLAlchemyError):
             async with self._database.writing() as session:
-                for job in self._held:
+                for job in self._held.values():
                     await jobs.put_back(session, job)
         self._held.clear()

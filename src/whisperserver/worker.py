@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from whisperagent.errors import AudioError, SealedError, SpeechUnavailable
 from whisperagent.settings import Loaded
 from whisperserver import jobs, keys, timeline
-from whisperserver.store import blobs, calls, database, transcripts
+from whisperserver.store import blobs, database, transcripts
 from whisperserver.store.models import PartRow, WorkerRow
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ class Worker:
     def __init__(self, loaded: Loaded) -> None:
         self._speech = loaded.settings.speech
         self._models = loaded.paths.server / "models"
-        self._key = keys.load_or_make(loaded.paths)
-        self._database = database.Database(database.location(loaded.settings, loaded.paths))
+        where = database.location(loaded.settings, loaded.paths)
+        self._key = keys.load_or_make(loaded.paths, where)
+        self._database = database.Database(where)
         self._recordings = blobs.Recordings(
             blobs.location(loaded.settings, loaded.paths), loaded.settings.serve.free_mib
         )
@@ -82,18 +83,13 @@ class Worker:
     async def _work(self) -> None:
         engine = await self._load()
         while True:
-            try:
-                async with self._database.writing() as session:
-                    self._progress, self._job = 0.0, await jobs.take(session, jobs.TRANSCRIBE)
-                if self._job is None:
-                    await asyncio.sleep(POLL_S)
-                    continue
-                await self._transcribe(engine, self._job)
-            except SQLAlchemyError as problem:
-                # What was begun is taken up again by the sweeper, once nobody beats for it.
-                log.error("the database does not answer: %s", getattr(problem, "orig", problem))
-                self._job = None
+            job = await self._database.written(lambda session: jobs.take(session, jobs.TRANSCRIBE))
+            if job is None:
                 await asyncio.sleep(POLL_S)
+                continue
+            self._progress, self._job = 0.0, job
+            await self._transcribe(engine, job)
+            self._job = None
 
     async def _load(self) -> "Engine":
         """The speech model; while there is none, calls wait and people are told why."""
@@ -103,7 +99,7 @@ class Worker:
             try:
                 engine = await asyncio.to_thread(Engine, self._speech, self._models)
             except SpeechUnavailable as problem:
-                words = calls.in_words(problem)
+                words = problem.in_words()
                 if words != self._speech_error:
                     log.error("calls wait for a speech model: %s", words)
                 self._speech_error = words
@@ -114,46 +110,50 @@ class Worker:
                 return engine
 
     async def _transcribe(self, engine: "Engine", job: jobs.Job) -> None:
+        written = self._database.written
         try:
-            async with self._database.writing() as session:
-                parts = await transcripts.begin(session, job.call_id)
-            if parts:
+            if parts := await written(lambda session: transcripts.begin(session, job.call_id)):
                 await self._attempt(engine, job.call_id, parts)
+            await written(lambda session: jobs.end(session, job))
         except asyncio.CancelledError:
+            await self._give_back(job)
+            raise
+
+    async def _give_back(self, job: jobs.Job) -> None:
+        """Once: we stop, and what cannot be given back now is taken from us when we are dead."""
+        try:
             async with self._database.writing() as session:
                 await transcripts.give_back(session, job.call_id)
                 await jobs.put_back(session, job)
-            raise
-        async with self._database.writing() as session:
-            await jobs.end(session, job)
-        self._job = None
+        except SQLAlchemyError as problem:
+            log.error("call %s cannot be given back: %s", job.call_id, getattr(problem, "orig", problem))
 
     async def _attempt(self, engine: "Engine", call_id: str, parts: Sequence[PartRow]) -> None:
         """One transcription, and what becomes of the call."""
+        written = self._database.written
         began = time.monotonic()
         try:
-            written = await asyncio.to_thread(self._written, engine, parts, began)
+            heard = await asyncio.to_thread(self._heard, engine, parts, began)
         except (AudioError, SealedError) as problem:
-            log.error("call %s is laid aside: %s", call_id, calls.in_words(problem))
-            async with self._database.writing() as session:
-                await transcripts.lay_aside(session, call_id, calls.in_words(problem))
+            words = problem.in_words()
+            log.error("call %s is laid aside: %s", call_id, words)
+            await written(lambda session: transcripts.lay_aside(session, call_id, words))
         except Exception as problem:
             # A fault of ours, or no memory left: tried again, but not for ever.
             log.exception("call %s could not be transcribed", call_id)
-            async with self._database.writing() as session:
-                await transcripts.give_back(session, call_id, _cause(problem), counted=True)
+            cause = f"{type(problem).__name__}: {problem}"
+            await written(lambda session: transcripts.give_back(session, call_id, cause, counted=True))
         else:
-            async with self._database.writing() as session:
-                await transcripts.save(session, call_id, written, len(parts))
+            await written(lambda session: transcripts.save(session, call_id, heard, len(parts)))
             log.info(
                 "call %s transcribed: %.1f s of sound in %.1f s, %s",
                 call_id,
-                written.duration_s,
-                written.job_s,
-                written.language,
+                heard.duration_s,
+                heard.job_s,
+                heard.language,
             )
 
-    def _written(self, engine: "Engine", parts: Sequence[PartRow], began: float) -> transcripts.Written:
+    def _heard(self, engine: "Engine", parts: Sequence[PartRow], began: float) -> transcripts.Written:
         sound = timeline.sound(self._recordings, self._key, parts, self._speech.max_hours)
         heard = engine.transcribe(sound, self._tell)
         return transcripts.Written(
@@ -173,30 +173,35 @@ def run(loaded: Loaded, *, until_eof: bool = False) -> None:
     asyncio.run(_until_stopped(Worker(loaded), until_eof=until_eof))
 
 
-async def _until_stopped(worker: Worker, *, until_eof: bool) -> None:
+async def _until_stopped(worker: Worker, *, until_eof: bool) -> NoReturn:
     loop = asyncio.get_running_loop()
-    work = asyncio.ensure_future(worker.run())
+    stopped = asyncio.Event()
 
     def stop(*_signal: object) -> None:
-        loop.call_soon_threadsafe(work.cancel)
+        loop.call_soon_threadsafe(stopped.set)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     if until_eof:
         threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()
+    work = asyncio.ensure_future(worker.run())
+    asks = asyncio.ensure_future(stopped.wait())
+    await asyncio.wait({work, asks}, return_when=asyncio.FIRST_COMPLETED)
+    # Once, however often we are asked: a second time would break off the giving back.
+    work.cancel()
+    code = 0
     try:
         await work
     except asyncio.CancelledError:
         log.info("the worker stops")
-        logging.shutdown()
-        # The thread that transcribes cannot be interrupted, and Python would wait for it.
-        os._exit(0)
+    except Exception:
+        log.exception("the worker broke")
+        code = 1
+    logging.shutdown()
+    # The thread that transcribes cannot be interrupted, and Python would wait for it.
+    os._exit(code)
 
 
 def _wait_for_eof(then: Callable[[], None]) -> None:
     sys.stdin.read()
     then()
-
-
-def _cause(problem: BaseException) -> str:
-    return f"{type(problem).__name__}: {problem}"

@@ -90,8 +90,10 @@ def token(
 def key(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False) -> None:
     loaded = settings.load()
     from whisperserver import keys
+    from whisperserver.store import database
 
-    shown = keys.shown(keys.load_or_make(loaded.paths))
+    where = database.location(loaded.settings, loaded.paths)
+    shown = keys.shown(keys.load_or_make(loaded.paths, where))
     if json:
         console.print_json(shown)
         return

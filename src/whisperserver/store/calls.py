@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, literal, literal_column, select, text, tuple_, update
+from sqlalchemy import Row, Select, and_, delete, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from whisperagent import wire
-from whisperagent.errors import WhisperError
 from whisperagent.i18n import _
 from whisperagent.wire import CallState
 from whisperserver.refusals import BadRequest, Conflict, Forbidden, Gone, NotFound
@@ -105,9 +104,10 @@ async def add_part(session: AsyncSession, part: PartRow) -> tuple[CallRow, bool]
     await session.flush()
     await _sum_up(session, call)
     if not await _still_open(session, call):
-        call.error = _("part {part} came after the call was read; it is kept with the sound").format(
+        words = _("part {part} came after the call was read; it is kept with the sound").format(
             part=part.part
         )
+        move(session, call, CallState(call.state), words)
         return call, False
     if call.state != CallState.TRANSCRIBING:  # a running transcription sees at its end that it missed a part
         move(session, call, CallState.RECEIVED)
@@ -153,12 +153,6 @@ def move(session: AsyncSession, call: CallRow, state: CallState, error: str = ""
     events.tell(session, "call.state", call.call_id, state=str(state))
 
 
-def in_words(problem: WhisperError) -> str:
-    """An error on one line, for `CallSummary.error`."""
-    seen = f"{problem.what}: {problem.why}" if problem.why else problem.what
-    return f"{seen}; {problem.fix}" if problem.fix else seen
-
-
 async def page(
     session: AsyncSession,
     *,
@@ -175,7 +169,10 @@ async def page(
 
     raises BadRequest: a cursor that no page gave out.
     """
-    query = _matching(q).where(CallRow.state != CallState.ERASED)
+    query = _listed().where(CallRow.state != CallState.ERASED)
+    words = search.expression(q)
+    if q.strip():
+        query = query.where(search.matching(words, CallRow.number))
     if states:
         query = query.where(CallRow.state.in_(states))
     if extension:
@@ -193,33 +190,31 @@ async def page(
     query = query.order_by(CallRow.started_at.desc(), CallRow.call_id.desc()).limit(limit + 1)
     rows = (await session.execute(query)).all()
     following = _sealed(rows[limit - 1][0]) if len(rows) > limit else ""
-    return wire.CallPage(items=tuple(_summary_of(row) for row in rows[:limit]), next_cursor=following)
+    shown = rows[:limit]
+    passages = await search.passages(session, words, [row[0].number for row in shown])
+    items = tuple(_summary_of(row, passages.get(row[0].number, "")) for row in shown)
+    return wire.CallPage(items=items, next_cursor=following)
 
 
-def _matching(q: str) -> Select[Any]:
-    """Select (call, passage, who claims it, ticket)."""
+def _listed() -> Select[Any]:
+    """Select (call, who claims it, ticket)."""
     made = and_(TicketRow.call_id == CallRow.call_id, TicketRow.state == wire.TicketState.CREATED)
-    words = search.expression(q)
-    passage = "snippet(call_text, 0, '', '', '…', 16)" if words else "''"
     query: Select[Any] = (
-        select(CallRow, literal_column(passage), ClaimRow.extension, TicketRow.ticket)
+        select(CallRow, ClaimRow.extension, TicketRow.ticket)
         .outerjoin(ClaimRow, ClaimRow.call_id == CallRow.call_id)
         .outerjoin(TicketRow, made)
     )
-    if words:
-        query = query.join(search.INDEX, search.INDEX.c.rowid == CallRow.number)
-        return query.where(text("call_text MATCH :words").bindparams(words=words))
-    return query.where(text("0")) if q.strip() else query  # only signs: there is no word to find
+    return query
 
 
 async def summary(session: AsyncSession, call: CallRow) -> wire.CallSummary:
-    row = (await session.execute(_matching("").where(CallRow.number == call.number))).first()
+    row = (await session.execute(_listed().where(CallRow.number == call.number))).first()
     assert row is not None  # noqa: S101 - for the type checker: the caller has just read this row
     return _summary_of(row)
 
 
-def _summary_of(row: Row[Any]) -> wire.CallSummary:
-    call, passage, claimed_by, ticket = row
+def _summary_of(row: Row[Any], passage: str = "") -> wire.CallSummary:
+    call, claimed_by, ticket = row
     return wire.CallSummary(
         call_id=call.call_id,
         state=CallState(call.state),
@@ -299,24 +294,28 @@ async def waiting_for_parts(session: AsyncSession, patience: timedelta) -> Seque
     return (await session.scalars(query)).all()
 
 
-async def to_transcribe(session: AsyncSession) -> Sequence[str]:
-    """Ids of the calls that should have a job: nobody else is going to remember them."""
+async def to_transcribe(session: AsyncSession, patience: timedelta) -> Sequence[str]:
+    """Ids of the calls that should have a job: nobody else is going to remember them.
+
+    patience: how long one that has failed is left alone.
+    """
     states = (CallState.RECEIVED, CallState.TRANSCRIBING)
-    query = select(CallRow.call_id).where(CallRow.state.in_(states), CallRow.whole)
+    due = or_(CallRow.attempts == 0, CallRow.changed_at < datetime.now(UTC) - patience)
+    query = select(CallRow.call_id).where(CallRow.state.in_(states), CallRow.whole, due)
     return (await session.scalars(query)).all()
 
 
-async def to_ticket(session: AsyncSession, patience: timedelta) -> Sequence[str]:
-    """Ids of the approved calls whose ticket is not made and waits for no person.
+async def to_ticket(session: AsyncSession) -> Sequence[str]:
+    """Ids of the approved calls whose ticket should have a job.
 
-    A call that was approved when there was no ticket system has no ticket, and gets none later by itself.
+    Not one that failed or that nobody knows of: unless its job still lives, it waits for a person. A call
+    that was approved when there was no ticket system has no ticket, and gets none later by itself.
     """
     under_way = TicketRow.state.in_((wire.TicketState.DRAFT, wire.TicketState.SENDING))
     query = (
         select(CallRow.call_id)
         .join(TicketRow, TicketRow.call_id == CallRow.call_id)
         .where(CallRow.state == CallState.APPROVED, under_way)
-        .where(TicketRow.changed_at < datetime.now(UTC) - patience)
     )
     return (await session.scalars(query)).all()
 

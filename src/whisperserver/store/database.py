@@ -1,4 +1,4 @@
-"""SQLite, opened once per process: `reading` and `writing` are the only doors to it.
+"""SQLite, opened once per process: `reading`, `writing` and `written` are the only doors to it.
 
 Rules, each with its reason:
 * One connection in a process. Two of them deadlock under load: the garbage collector of one waits for the
@@ -11,13 +11,16 @@ Rules, each with its reason:
   writes later is refused by SQLite when another process wrote in between, whatever the busy timeout.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from advanced_alchemy.config import AsyncSessionConfig, EngineConfig, SQLAlchemyAsyncConfig
 from sqlalchemy import URL, create_engine, event, text
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from whisperagent.errors import ConfigError
@@ -26,6 +29,13 @@ from whisperagent.settings import Paths, Settings
 
 BUSY_MS = 15_000
 """How long a writer waits for another process's commit."""
+AGAIN_S = 1.0
+"""Between two tries of what must be written."""
+PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 def location(settings: Settings, paths: Paths) -> Path:
@@ -69,6 +79,21 @@ class Database:
             await session.execute(text("BEGIN IMMEDIATE"))
             yield session
 
+    async def written(self, step: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """A `writing` transaction of this one step, tried until the database has time and room for it.
+
+        For what a job has found out: thrown away, it would have to be found out again, or never can be.
+        """
+        while True:
+            try:
+                async with self.writing() as session:
+                    return await step(session)
+            except Exception as problem:
+                if not is_passing(problem):
+                    raise
+                log.error("the database does not take this now: %s", getattr(problem, "orig", problem))
+            await asyncio.sleep(AGAIN_S)
+
     async def forget(self) -> None:
         """Leave nothing of what was deleted in the log that SQLite writes ahead."""
         async with self._engine.connect() as connection:
@@ -76,6 +101,12 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def is_passing(problem: Exception) -> bool:
+    """Is it a database that is locked, or has no room: no fault, and over some time?"""
+    name = str(getattr(getattr(problem, "orig", None), "sqlite_errorname", ""))
+    return isinstance(problem, NoConnection) or name.startswith(PASSING)
 
 
 def migrate(path: Path) -> None:

@@ -127,7 +127,11 @@ class TicketRow(DefaultBase):
     """One ticket for a call and ticket system, never two."""
 
     __tablename__ = "tickets"
-    __table_args__ = (UniqueConstraint("call_id", "sink", name="uq_tickets_call_id_sink"),)
+    __table_args__ = (
+        UniqueConstraint("call_id", "sink", name="uq_tickets_call_id_sink"),
+        # The sweeper looks for those under way every two seconds, and past the texts of all others.
+        Index("ix_tickets_state", "state", "call_id"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     call_id: Mapped[str] = mapped_column(ForeignKey("calls.call_id", name="fk_tickets_call_id"))

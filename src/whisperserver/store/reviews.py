@@ -77,9 +77,8 @@ async def _again(
     row = await _row(session, call_id, sink)
     if row is None or row.ticket.state not in MENDABLE:
         return False
-    if (
-        row.ticket.state is TicketState.FAILED
-    ):  # certainly not made, so a new text cannot differ from a made one
+    if row.ticket.state is TicketState.FAILED:
+        # Certainly not made, so a new text cannot differ from that of a made one.
         row.ticket = replace(row.ticket, draft=draft)
         row.changed_at = datetime.now(UTC)
     return True
@@ -110,17 +109,18 @@ class StoredTicket:
 
         raises NotFound, Gone: the call was erased meanwhile; what the ticket says must not come back with it.
         """
-        now = datetime.now(UTC)
-        async with self._database.writing() as session:
-            call = await calls.get(session, self._call_id)
-            row = await _row(session, self._call_id, self._sink)
-            if row is None:
-                row = TicketRow(call_id=self._call_id, sink=self._sink)
-                session.add(row)
-            row.ticket, row.state, row.changed_at = ticket, ticket.state, now
-            if call.state != CallState.APPROVED:
-                return
-            if ticket.state is TicketState.CREATED:
-                calls.move(session, call, CallState.TICKETED)
-            elif ticket.error != call.error:
-                calls.move(session, call, CallState.APPROVED, ticket.error)
+        await self._database.written(lambda session: self._save(session, ticket))
+
+    async def _save(self, session: AsyncSession, ticket: wire.Ticket) -> None:
+        call = await calls.get(session, self._call_id)
+        row = await _row(session, self._call_id, self._sink)
+        if row is None:
+            row = TicketRow(call_id=self._call_id, sink=self._sink)
+            session.add(row)
+        row.ticket, row.state, row.changed_at = ticket, ticket.state, datetime.now(UTC)
+        if call.state != CallState.APPROVED:
+            return
+        if ticket.state is TicketState.CREATED:
+            calls.move(session, call, CallState.TICKETED)
+        elif ticket.error != call.error:
+            calls.move(session, call, CallState.APPROVED, ticket.error)

@@ -1,14 +1,14 @@
 """Words in calls: SQLite's FTS5, accents and case folded. Row `number` of the index is `calls.number`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import column, table, text
+from sqlalchemy import ColumnElement, bindparam, false, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from whisperagent import wire
 
-INDEX = table("call_text", column("rowid"))
 WORDS_MAX = 32
 
 
@@ -20,6 +20,32 @@ def expression(q: str) -> str:
     """
     words = re.findall(r"[^\W_]+", q)[:WORDS_MAX]
     return " ".join(f'"{word}"' for word in words) + "*" * bool(words)
+
+
+def matching(words: str, number: Any) -> ColumnElement[bool]:
+    """That the call of this `number` has the words. words: an `expression`; where it is empty, nobody has."""
+    if not words:
+        return false()
+    found = text("SELECT rowid FROM call_text WHERE call_text MATCH :words").bindparams(words=words)
+    condition: ColumnElement[bool] = number.in_(found)
+    return condition
+
+
+async def passages(session: AsyncSession, words: str, numbers: Sequence[int]) -> Mapping[int, str]:
+    """Where these calls have the words, by their numbers.
+
+    Asked for the calls of one page: in every call that a word of one letter finds, it would take minutes.
+    """
+    if not words or not numbers:
+        return {}
+    query = text(
+        "SELECT rowid, snippet(call_text, 0, '', '', '…', 16) FROM call_text"
+        # IN alone has the index searched anew for each number.
+        " WHERE call_text MATCH :words AND rowid BETWEEN :first AND :last AND +rowid IN :numbers"
+    ).bindparams(bindparam("numbers", expanding=True))
+    bounds = {"first": min(numbers), "last": max(numbers)}
+    rows = await session.execute(query, {"words": words, "numbers": list(numbers), **bounds})
+    return dict(rows.tuples().all())
 
 
 async def index(

@@ -9,17 +9,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from whisperagent import wire
 from whisperagent.i18n import _
 from whisperagent.wire import CallState
+from whisperserver import jobs
 from whisperserver.refusals import Conflict, NotFound
 from whisperserver.store import calls, events, search
 from whisperserver.store.models import CallRow, PartRow, TranscriptRow
 
 ATTEMPTS_MAX = 3
 """How often a call may bring its worker down, or make it fail, before it is laid aside."""
+
+GIVEN_UP = (CallState.FAILED, CallState.QUARANTINED)
+
+ADMINISTRATOR = "(administrator)"
+"""Who acts by `wa server`, in the audit; no extension is written so."""
 
 SNIPPET = 160
 """Characters of the first words, for the list of calls."""
@@ -39,7 +46,10 @@ class Written:
 async def begin(session: AsyncSession, call_id: str) -> Sequence[PartRow]:
     """Count one more attempt, and give the parts to transcribe; none when there is nothing to do."""
     call = await calls.find(session, call_id)
-    if call is None or not call.whole or call.state not in (CallState.RECEIVED, CallState.TRANSCRIBING):
+    if call is None or call.state not in (CallState.RECEIVED, CallState.TRANSCRIBING):
+        return ()
+    if not call.whole:  # a part has come that announces others; they are waited for as `received`
+        calls.move(session, call, CallState.RECEIVED)
         return ()
     if call.attempts >= ATTEMPTS_MAX:
         reason = _("{count} attempts to transcribe this call ended with the death of the worker").format(
@@ -50,6 +60,25 @@ async def begin(session: AsyncSession, call_id: str) -> Sequence[PartRow]:
     call.attempts += 1
     calls.move(session, call, CallState.TRANSCRIBING)
     return await calls.parts(session, call_id)
+
+
+async def begin_anew(session: AsyncSession, call_id: str) -> None:
+    """Have a call transcribed that was given up. raises NotFound, Gone; Conflict: it was not given up."""
+    call = await calls.get(session, call_id)
+    if call.state not in GIVEN_UP:
+        raise Conflict(
+            _("the call {call_id} was not given up").format(call_id=call_id),
+            why=_("it is {state}").format(state=call.state),
+        )
+    call.attempts = 0
+    calls.move(session, call, CallState.RECEIVED)
+    events.audit(session, ADMINISTRATOR, "retried", call_id)
+    await jobs.enqueue_transcription(session, call_id)
+
+
+async def given_up(session: AsyncSession) -> Sequence[str]:
+    """Ids of the calls that wait for a person to have them transcribed anew."""
+    return (await session.scalars(select(CallRow.call_id).where(CallRow.state.in_(GIVEN_UP)))).all()
 
 
 async def progress(session: AsyncSession, call_id: str, share: float) -> None:

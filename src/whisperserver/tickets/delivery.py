@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from whisperagent import wire
 from whisperagent.i18n import _
 from whisperagent.wire import TicketState
-from whisperserver.tickets.sink import NotSent, Rejected, TicketRef, TicketSink, Unknown, in_words
+from whisperserver.tickets.sink import NotSent, Rejected, TicketRef, TicketSink, Unknown
 
 MOST_UNANSWERED = 2
 """Sends without an answer before a person decides: the first, and one more."""
@@ -87,18 +87,18 @@ class _Delivery:
         try:
             ref = await self.sink.create(before.draft, self.marker)
         except Unknown as problem:
-            await self._save(TicketState.UNKNOWN, error=in_words(problem))
+            await self._save(TicketState.UNKNOWN, error=problem.in_words())
             return False
         except NotSent as problem:
             # With an earlier send still open, this answer says nothing about that one.
             state = TicketState.UNKNOWN if before.unanswered else TicketState.DRAFT
-            await self._save(state, unanswered=before.unanswered, error=in_words(problem))
+            await self._save(state, unanswered=before.unanswered, error=problem.in_words())
             raise
         except Rejected as problem:
             if before.unanswered:
-                await self._hand_over(in_words(problem), before.unanswered)
+                await self._hand_over(problem.in_words(), before.unanswered)
             else:
-                await self._save(TicketState.FAILED, unanswered=0, error=in_words(problem))
+                await self._save(TicketState.FAILED, unanswered=0, error=problem.in_words())
         else:
             await self._made(ref)
         return True
@@ -113,7 +113,7 @@ class _Delivery:
             ):
                 return
         except Rejected as problem:
-            await self._hand_over(in_words(problem), self.ticket.unanswered)
+            await self._hand_over(problem.in_words(), self.ticket.unanswered)
             return
         await self._hand_over(_("a search does not find it"), self.ticket.unanswered)
 

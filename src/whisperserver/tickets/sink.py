@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from whisperagent import wire
-from whisperagent.errors import TicketError, WhisperError
-from whisperagent.i18n import _
+from whisperagent.errors import TicketError
 
 
 class NotSent(TicketError):
@@ -60,9 +59,3 @@ class TicketSink(Protocol):
 
     async def create(self, draft: wire.TicketDraft, marker: str) -> TicketRef:
         """Make a ticket that carries `marker`, with one request. raises NotSent, Rejected, Unknown."""
-
-
-def in_words(problem: WhisperError) -> str:
-    """An error on one line, for `wire.Ticket.error`: `what: why; what to do`."""
-    seen = _("{what}: {why}").format(what=problem.what, why=problem.why) if problem.why else problem.what
-    return f"{seen}; {problem.fix}" if problem.fix else seen

@@ -17,10 +17,11 @@ def upgrade() -> None:
     _what_hangs_on_calls()
     _beside_calls()
     _job_queue()
-    # Folds accents and case, so that "telephone" finds "téléphone"; rowid is calls.number.
+    # Folds accents and case, so that "telephone" finds "téléphone"; rowid is calls.number. One or two letters
+    # have an index of their own: all words that begin so would take a second to bring together.
     op.execute(
         "CREATE VIRTUAL TABLE call_text"
-        " USING fts5(text, remote_party, tokenize = 'unicode61 remove_diacritics 2')"
+        " USING fts5(text, remote_party, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2')"
     )
 
 
@@ -126,6 +127,7 @@ def _what_hangs_on_calls() -> None:
         _moment("changed_at"),
         sa.UniqueConstraint("call_id", "sink", name="uq_tickets_call_id_sink"),
     )
+    op.create_index("ix_tickets_state", "tickets", ["state", "call_id"])
     op.create_table(
         "claims",
         _of_call("claims", primary_key=True),
