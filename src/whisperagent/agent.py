@@ -102,7 +102,7 @@ class Agent:
                 why=_("every call belongs to an extension"),
                 fix=_("`wa config set agent.extension 201`, with your own number"),
             )
-        detect.check(settings.detection)
+        detect.check(settings.detection, settings.accounts)
         self.settings = settings
         self.spool = Spool(loaded.paths.spool)
         self._paths = loaded.paths
@@ -363,7 +363,8 @@ class Agent:
         """What a person should know: tasks that broke, a call that was not recorded, what recovery found."""
         recent = time.monotonic() - FORGIVEN_S
         broken = [words for at, words in self._errors.values() if at > recent]
-        unrecorded = [in_words(self._watch.problem)] if self._watch.problem else []
+        problems = (self._watch.problem, self._watch.hook_problem)
+        unrecorded = [in_words(problem) for problem in problems if problem is not None]
         notes = self._watch.notes[:NOTES_SHOWN]
         if more := len(self._watch.notes) - len(notes):
             notes.append(

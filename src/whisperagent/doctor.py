@@ -21,7 +21,8 @@ from whisperagent import __version__, detect, status
 from whisperagent.client import Client
 from whisperagent.detect import Signals
 from whisperagent.errors import ConfigError, NotAuthenticated, ServerUnreachable, WhisperError
-from whisperagent.hosts import Device, Host, Listening, Way, this_pc
+from whisperagent.hosts import Device, Host, Listening, Way, autostart, this_pc
+from whisperagent.hosts.autostart import Autostart
 from whisperagent.i18n import _, ngettext
 from whisperagent.keys import Keys
 from whisperagent.settings import Detection, Loaded, Paths, Settings, paths, token
@@ -65,7 +66,9 @@ class Answers:
 
 
 async def examine(
-    loaded: Loaded | ConfigError, host_of: Callable[[Settings], Listening] = this_pc
+    loaded: Loaded | ConfigError,
+    host_of: Callable[[Settings], Listening] = this_pc,
+    autostart_of: Callable[[Paths], Autostart] = autostart.this_pc,
 ) -> AsyncIterator[Finding]:
     """Every finding, as soon as there is one. loaded: the settings, or why they cannot be read."""
     if isinstance(loaded, ConfigError):
@@ -87,6 +90,7 @@ async def examine(
     else:
         async for finding in _server(settings, where):
             yield finding
+    yield _looked("autostart", lambda: at_login(autostart_of(where)))
     yield _looked("last_call", lambda: last_call(where))
 
 
@@ -99,7 +103,7 @@ def failed(check: str, problem: WhisperError) -> Finding:
 
 def config(settings: Settings, where: Paths) -> Finding:
     try:
-        detect.check(settings.detection)
+        detect.check(settings.detection, settings.accounts)
     except ConfigError as problem:
         return failed("config", problem)
     if not where.config.exists():
@@ -165,6 +169,15 @@ def agent(where: Paths, now: datetime) -> Finding:
                     old=last.version, new=__version__
                 ),
                 fix=_("end it and start it again"),
+            )
+        if last.paused_until is not None:
+            return Finding(
+                "agent",
+                "warning",
+                _("the agent is paused until {at:%H:%M}: calls are recorded as silence").format(
+                    at=last.paused_until.astimezone()
+                ),
+                fix=_("`wa agent resume` records again"),
             )
         if last.error:
             return Finding("agent", "warning", _("the agent runs, with a trouble"), last.error)
@@ -342,7 +355,7 @@ def _because(way: Way) -> str:
 def spool(where: Paths) -> Finding:
     """What the server does not have yet."""
     if not where.spool.exists():
-        return Finding("spool", "not here", _("no call was recorded on this PC yet"))
+        return Finding("spool", "ok", _("nothing waits for the server"))
     box = Spool(where.spool)
     counts = box.counts()
     waiting, overdue = counts[SpoolState.QUEUED], counts[SpoolState.OVERDUE]
@@ -374,6 +387,17 @@ def spool(where: Paths) -> Finding:
         cure = _("they are kept and tried again; mend what is wrong with the server")
         return Finding("spool", "warning", "; ".join(filter(None, said)), why, cure)
     return Finding("spool", "ok", said[0] or _("nothing waits for the server"))
+
+
+def at_login(start: Autostart) -> Finding:
+    if start.installed():
+        return Finding("autostart", "ok", _("the agent starts at login"))
+    return Finding(
+        "autostart",
+        "warning",
+        _("the agent does not start at login"),
+        fix=_("`wa agent install` sees to it"),
+    )
 
 
 def last_call(where: Paths) -> Finding:

@@ -114,6 +114,10 @@ class Recorder:
         else:
             self._know(remote_party=remote_party)
 
+    def belongs_to(self, account: str) -> None:
+        """One of several accounts of this technician, e.g. `305 Contoso`."""
+        self._know(account=account)
+
     def heard_by(self, capture: Capture) -> None:
         """How each side is heard now; the last way is what the metadata tells."""
         if capture != self.metadata.capture:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -20,9 +21,11 @@ from whisperagent import __version__, detect, recovery, wire
 from whisperagent.detect import Phase
 from whisperagent.discretion import Discretion, Pause
 from whisperagent.errors import HostUnavailable, NoRoom, UsageError, WhisperError
-from whisperagent.hosts import Host, Source
+from whisperagent.hosts import Block, Host, Source
+from whisperagent.hosts.hooks import Hooks
 from whisperagent.i18n import _
 from whisperagent.keys import Keys
+from whisperagent.preroll import PreRoll
 from whisperagent.record import Recorder
 from whisperagent.settings import Settings
 from whisperagent.spool import Item, Spool
@@ -31,6 +34,8 @@ LISTEN_S = 0.1
 """How often sound is fetched while recording."""
 RINGING_S = 0.05
 """How often signals are looked at while it rings: the answer must not come between two looks."""
+RINGING_LIMIT_S = 120.0
+"""Who plays for longer does not ring: it is looked at as ever, and no microphone is open for it."""
 RESTART_S = 60.0
 """Real seconds that starting the agent again may take, for the call to be the same one."""
 
@@ -47,9 +52,11 @@ class CallWatch:
     queued, short, unrecorded, paused, unpaused, private, note, silent. problem: why the last call was not
     recorded. notes: what recovery found. ended: how many calls have ended. alarms: the sides of the call
     that have been silent for too long.
+    raises ConfigError: a pattern that is not a regular expression.
     """
 
     def __init__(self, host: Host, spool: Spool, keys: Keys, settings: Settings, tell: Tell) -> None:
+        detect.check(settings.detection, settings.accounts)
         self.state = detect.State()
         self.problem: WhisperError | None = None
         self.notes: list[str] = []
@@ -68,11 +75,16 @@ class CallWatch:
         self._decide_by = 0.0
         self._continues = False
         self._next_look = 0.0
+        self._hooks = Hooks(settings)
         self._ringing = False
+        self._rings_since: float | None = None
+        self._ahead: PreRoll | None = None
+        self._sounded_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled; a call that is up then is closed as incomplete and queued."""
         self._take_over()
+        following = asyncio.create_task(self._hooks.run())
         try:
             while True:
                 self._look()
@@ -84,6 +96,13 @@ class CallWatch:
         except BaseException:
             self._abandon()
             raise
+        finally:
+            following.cancel()
+
+    @property
+    def hook_problem(self) -> WhisperError | None:
+        """Why 3CX does not tell of calls, though it was asked to; they are recorded all the same."""
+        return self._hooks.problem
 
     @property
     def idle(self) -> bool:
@@ -216,16 +235,53 @@ class CallWatch:
         if now < self._next_look and not self._ringing:
             return
         self._next_look = now + self._settings.detection.poll_s
-        signals = self._host.signals()
-        self._ringing = signals.render and not signals.capture and self._recorder is None
+        signals = self._hooks.add(self._host.signals())
+        if self._recorder is not None:
+            signals = replace(signals, silent_s=now - self._sounded_at)
+        self._watch_ringing(signals, now)
         self.state, events = detect.step(self.state, signals, now, self._settings.detection)
+        if self._source is not None and any(isinstance(event, detect.CallSuspected) for event in events):
+            # One call follows another at once: the devices stay open, or its first words would be lost.
+            self._listen()
+            self._ahead, self._source = PreRoll(self._source, 0.0), None
         for event in events:
             self._on(event)
+        self._watch_ahead(now)
+        self._watch_account(signals)
         self._watch_discretion(now)
         if self._recorder is not None:
             self._recorder.quiet(self.state.quiet_since)
         if self._interrupted is not None and not self._continues and now > self._decide_by:
             self._conclude_interrupted(last=True)
+
+    def _watch_ringing(self, signals: detect.Signals, now: float) -> None:
+        rings = signals.ringing and self._recorder is None
+        begins = rings and self._rings_since is None
+        self._rings_since = (now if begins else self._rings_since) if rings else None
+        self._ringing = self._rings_since is not None and now - self._rings_since < RINGING_LIMIT_S
+        seconds = self._settings.recording.pre_roll_s
+        if begins and seconds and not self.private:
+            try:
+                self._ahead = PreRoll(self._host.open(), seconds)
+            except HostUnavailable as problem:
+                # It is tried again when the call is up, and then this PC says so.
+                log.warning("nothing is kept from before the answer: %s", problem.why)
+
+    def _watch_ahead(self, now: float) -> None:
+        if self._ahead is None:
+            return
+        if self._ringing and self._recorder is None:
+            self._ahead.listen(now)
+        else:
+            self._ahead.close()
+            self._ahead = None
+
+    def _watch_account(self, signals: detect.Signals) -> None:
+        """A call belongs to the account that was seen first."""
+        if self._recorder is None or self._recorder.metadata.account:
+            return
+        if account := detect.account(signals, self._settings.detection, self._settings.accounts):
+            self._recorder.belongs_to(account)
 
     def _on(self, event: detect.Event) -> None:
         if isinstance(event, detect.CallEnded) and self.private:
@@ -269,6 +325,8 @@ class CallWatch:
         now = self._host.clock()
         while block := source.read():
             recorder.feed(block)
+            if block.pcm.strip(b"\0"):
+                self._sounded_at = block.at
         for happening in source.marks():
             recorder.mark(happening.kind, happening.at, happening.note)
         recorder.heard_by(self._host.capture)
@@ -282,9 +340,9 @@ class CallWatch:
 
     def _begin(self) -> None:
         try:
-            source = self._host.open()
+            source, began, heard = self._open()
             try:
-                self._recorder = self._recorder_from(source.began, self._first_metadata(source.began))
+                self._recorder = self._recorder_from(began, self._first_metadata(began))
             except (OSError, WhisperError):
                 source.close()
                 raise
@@ -295,11 +353,24 @@ class CallWatch:
             self._tell("unrecorded", "", reason=problem.what)
             return
         self._source = source
+        self._sounded_at = self._host.clock()
         if self._continues:
-            self._recorder.mark("restarted", source.began)
+            self._recorder.mark("restarted", began)
         if self.pause is not None:
-            self._recorder.pause(max(source.began, self.pause.since))
+            self._recorder.pause(max(began, self.pause.since))
+        for block in heard:
+            self._recorder.feed(block)
         self._tell("detected", self._recorder.metadata.call_id, part=self._recorder.metadata.part)
+
+    def _open(self) -> tuple[Source, float, list[Block]]:
+        """The devices, where the recording begins, and what was heard since."""
+        if (ahead := self._ahead) is None:
+            source = self._host.open()
+            return source, source.began, []
+        self._ahead = None
+        now = self._host.clock()
+        ahead.listen(now)
+        return ahead.source, *ahead.take(now)
 
     def _recorder_from(self, began: float, metadata: wire.CallMetadata) -> Recorder:
         return Recorder(self._spool, self._keys, self._settings.recording, began, metadata)
@@ -348,7 +419,9 @@ class CallWatch:
         recorder.mark("limit", self._host.clock())
         self._end(recorder)
         party = recorder.metadata.remote_party
-        metadata = msgspec.structs.replace(self._new_metadata(recorder.ends_at), remote_party=party)
+        metadata = msgspec.structs.replace(
+            self._new_metadata(recorder.ends_at), remote_party=party, account=recorder.metadata.account
+        )
         self._recorder = self._recorder_from(recorder.ends_at, metadata)
         self._recorder.confirm()
         if self.pause is not None:
@@ -356,6 +429,9 @@ class CallWatch:
         self._tell("recording", metadata.call_id, remote_party=party)
 
     def _let_go(self) -> None:
+        if self._recorder is None and self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
         if self._source is not None:
             self._source.close()
         self._recorder = self._source = None

@@ -116,6 +116,10 @@ class CallControl:
             except (NotAuthenticated, ServerRefused) as problem:
                 self._trouble(problem)
                 wait_s = REFUSED_S
+            except Exception as problem:
+                # Whatever it is: recording goes on without this hook.
+                log.exception("the Call Control API broke off")
+                self.problem = WhisperError(_("3CX's word on calls is not understood"), why=str(problem))
             finally:
                 # A call may end now and another begin, and nobody would tell.
                 self._now, self._ended_at = Hook(), -math.inf
