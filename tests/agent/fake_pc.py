@@ -40,6 +40,23 @@ class FakePc(ScriptedHost):
         self.closed = True
 
 
+class FakeAutostart:
+    text = where = ""
+
+    def __init__(self, *, installed: bool = True) -> None:
+        self._installed = installed
+
+    def install(self, *, now: bool) -> None:
+        self._installed = True
+
+    def installed(self) -> bool:
+        return self._installed
+
+    def uninstall(self) -> bool:
+        self._installed = False
+        return True
+
+
 class FakeMeter:
     def __init__(self, levels: dict[str, float]) -> None:
         self._levels = levels

@@ -18,7 +18,7 @@ import filelock
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from tests.agent.fake_pc import HEADSET_MICROPHONE, WEBCAM, FakePc
+from tests.agent.fake_pc import HEADSET_MICROPHONE, WEBCAM, FakeAutostart, FakePc
 from tests.agent.fake_server import FakeServer
 from tests.agent.fakes import OFF, TALKING
 from tests.agent.test_cli import waiting, write_status
@@ -35,11 +35,18 @@ from whisperserver.demo.line import Line
 Load = Callable[..., Loaded]
 
 
-def examined(loaded: Loaded | ConfigError, pc: FakePc | None = None) -> dict[str, Finding]:
+def examined(
+    loaded: Loaded | ConfigError, pc: FakePc | None = None, *, at_login: bool = True
+) -> dict[str, Finding]:
     """The findings by their check; they come in this order."""
 
     async def all_of_them() -> list[Finding]:
-        return [finding async for finding in doctor.examine(loaded, lambda _settings: pc or FakePc())]
+        return [
+            finding
+            async for finding in doctor.examine(
+                loaded, lambda _settings: pc or FakePc(), lambda _paths: FakeAutostart(installed=at_login)
+            )
+        ]
 
     found = asyncio.run(all_of_them())
     by_check = {finding.check: finding for finding in found}
@@ -80,6 +87,7 @@ def test_the_checks_follow_the_way_of_a_call(loaded: Load, server: FakeServer, h
         "token",
         "key",
         "channel",
+        "autostart",
         "last_call",
     ]
 
@@ -203,7 +211,7 @@ def test_a_pc_in_order_has_nothing_to_complain_about(
     write_status(home, version=__version__)
     monkeypatch.setenv("WA_TOKEN", (line.pc / "token").read_text())
     found = examined(loaded({"server.url": line.url}), FakePc([(60.0, TALKING)]))
-    assert results(found) == dict.fromkeys(found, "ok") | {"spool": "not here", "last_call": "not here"}
+    assert results(found) == dict.fromkeys(found, "ok") | {"last_call": "not here"}
 
 
 @pytest.mark.slow
@@ -273,9 +281,10 @@ def test_an_agent_that_never_ran_is_a_warning(loaded: Load) -> None:
         ({"updated_at": datetime.now(UTC) - timedelta(minutes=5)}, "failed", "without saying so"),
         ({"version": "0.0.1"}, "warning", "0.0.1"),
         ({"error": "the disk is full"}, "warning", "trouble"),
+        ({"paused_until": datetime.now(UTC) + timedelta(minutes=5)}, "warning", "paused"),
         ({}, "ok", "runs"),
     ],
-    ids=["stopped", "dead", "another version", "in trouble", "well"],
+    ids=["stopped", "dead", "another version", "in trouble", "paused", "well"],
 )
 def test_the_agent_says_how_it_is(
     loaded: Load, home: Path, more: dict[str, object], result: str, word: str
@@ -284,6 +293,12 @@ def test_the_agent_says_how_it_is(
     found = examined(loaded())["agent"]
     assert found.result == result
     assert word in found.what
+
+
+def test_an_agent_that_does_not_start_by_itself_is_a_warning(loaded: Load) -> None:
+    found = examined(loaded(), at_login=False)["autostart"]
+    assert found.result == "warning"
+    assert "wa agent install" in found.fix
 
 
 def test_an_agent_that_hangs_is_told_from_one_that_died(loaded: Load, home: Path) -> None:

@@ -19,7 +19,7 @@ from whisperagent.settings import Loaded
 from whisperagent.tui.words import clean
 
 LIVE_S = 5.0
-GLIMPSE_S = 0.5
+GLIMPSE_S = 1.0
 """How long to listen where nobody watches."""
 REDRAW_S = 0.1
 BAR = 24

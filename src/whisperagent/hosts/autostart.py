@@ -4,6 +4,7 @@ Each system keeps one text of ours; `install` writes it anew, so that doing it t
 agent's own lock sees to it that a second one ends at once, whoever starts it.
 """
 
+import contextlib
 import getpass
 import os
 import plistlib
@@ -20,6 +21,7 @@ from whisperagent.settings import Paths
 NAME = "whisperagent"
 LABEL = "whisperagent.agent"
 TASK = "WhisperAgent"
+RUN_KEY = r"Software\Microsoft\Windows\CurrentVersion\Run"
 CARRIED = ("WA_HOME", "WA_CONFIG")
 """Where everything lies, when the person's environment says so; a secret is never written into a unit."""
 TIMEOUT_S = 30.0
@@ -33,6 +35,9 @@ class Autostart(Protocol):
 
     def install(self, *, now: bool) -> None:
         """Tell the system; `now` starts the agent as well. raises WhisperError: the system refuses."""
+
+    def installed(self) -> bool:
+        """Will the agent start at the next login?"""
 
     def uninstall(self) -> bool:
         """Take it back, and stop the agent that was started so; False: there was nothing."""
@@ -100,8 +105,11 @@ class Unit:
         self._systemctl("daemon-reload")
         self._systemctl("enable", *(["--now"] if now else []), self._path.name)
 
+    def installed(self) -> bool:
+        return self._path.exists()
+
     def uninstall(self) -> bool:
-        if not self._path.exists():
+        if not self.installed():
             return False
         self._systemctl("disable", "--now", self._path.name)
         self._path.unlink()
@@ -169,13 +177,21 @@ class Task:
         if now:
             self._schtasks("/Run", "/TN", TASK)
 
+    def installed(self) -> bool:
+        return self._is_a_task() or _in_run_keys()
+
     def uninstall(self) -> bool:
+        if not self._is_a_task():
+            return False
+        self._schtasks("/End", "/TN", TASK)
+        self._schtasks("/Delete", "/TN", TASK, "/F")
+        return True
+
+    def _is_a_task(self) -> bool:
         try:
             self._schtasks("/Query", "/TN", TASK)
         except WhisperError:
             return False
-        self._schtasks("/End", "/TN", TASK)
-        self._schtasks("/Delete", "/TN", TASK, "/F")
         return True
 
     def _schtasks(self, *arguments: str) -> None:
@@ -213,8 +229,11 @@ class LaunchAgent:
         if now:
             _run(["launchctl", "bootstrap", self._domain(), str(self._path)], fix=_("run it in your session"))
 
+    def installed(self) -> bool:
+        return self._path.exists()
+
     def uninstall(self) -> bool:
-        if not self._path.exists():
+        if not self.installed():
             return False
         self._unload()
         self._path.unlink()
@@ -232,13 +251,31 @@ class LaunchAgent:
         return f"gui/{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
+def _in_run_keys() -> bool:
+    """Has WhisperAgent-Setup.exe told Windows, for this person or for everybody?"""
+    if sys.platform != "win32":
+        return False
+    import winreg
+
+    for hive in (winreg.HKEY_CURRENT_USER, winreg.HKEY_LOCAL_MACHINE):
+        with contextlib.suppress(OSError), winreg.OpenKey(hive, RUN_KEY) as key:
+            winreg.QueryValueEx(key, TASK)
+            return True
+    return False
+
+
 def _carried() -> list[str]:
     return [name for name in CARRIED if os.environ.get(name)]
 
 
 def _quoted(text: str, *, in_command: bool = False) -> str:
     """One word of a unit, as systemd.syntax(7) and systemd.service(5) want it."""
-    for special, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), *([("$", "$$")] if in_command else [])):
+    for special, written in (
+        ("\\", "\\\\"),
+        ('"', '\\"'),
+        ("%", "%%"),
+        *([("$", "$$")] if in_command else []),
+    ):
         text = text.replace(special, written)
     return f'"{text}"'
 
