@@ -27,6 +27,7 @@ PATIENCE_S = 5.0
 """How long who gave an order waits for its answer; an older one is not obeyed."""
 NOTE_LIMIT = 1000
 LONGEST_PAUSE_S = 12 * 3600.0
+Action = Literal["pause", "resume", "private", "note"]
 ORDER, ANSWER = ".order", ".answer"
 UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
@@ -34,7 +35,7 @@ UNITS_S = {"s": 1, "m": 60, "h": 3600}
 class Order(msgspec.Struct, frozen=True):
     """at: when it was given. seconds: of a pause; None: until `resume`, but not for ever. text: of a note."""
 
-    action: Literal["pause", "resume", "private", "note"]
+    action: Action
     at: datetime
     seconds: float | None = None
     text: str = ""
@@ -90,7 +91,7 @@ def refusal(problem: Exception) -> Answer:
     return Answer(what=_("the agent could not do it"), why=str(problem))
 
 
-def give(paths: Paths, action: Literal["pause", "resume", "private", "note"], **details: object) -> Answer:
+def give(paths: Paths, action: Action, **details: object) -> Answer:
     """Have the agent of this home do that, and wait until it has; blocks for five seconds at most.
 
     details: `seconds`, `text`, as of `Order`.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from whisperagent import control, status
+from whisperagent.control import Action
 from whisperagent.errors import HostUnavailable, NotInstalled, WhisperError
 from whisperagent.hosts import notify, terminal
 from whisperagent.i18n import _
@@ -95,7 +96,7 @@ class Tray:
     def dashboard(self) -> None:
         self._open()
 
-    def _order(self, action: Any) -> None:
+    def _order(self, action: Action) -> None:
         try:
             control.give(self._paths, action)
         except WhisperError as problem:
@@ -104,7 +105,10 @@ class Tray:
 
 
 def run(loaded: Loaded) -> None:
-    """Show the icon until it is closed. raises NotInstalled: without the extra. HostUnavailable: no desktop."""
+    """Show the icon until it is closed.
+
+    raises NotInstalled: the extra is not there. HostUnavailable: this session has no desktop.
+    """
     try:
         import pystray  # only who has the icon needs these; without a desktop the import itself fails
     except ImportError as missing:

@@ -1,4 +1,4 @@
-"""`wa agent`: run the agent on this PC, and ask how it is."""
+"""`wa agent`: run the agent on this PC, and ask how it is. Orders to it are in `orders`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whisperagent import console, settings
+from whisperagent.cli.orders import orders
 from whisperagent.i18n import _
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ agent = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+agent.add_typer(orders)
 
 
 @agent.command(help=_("Run the agent: a dashboard on a terminal, lines of text elsewhere."))
@@ -88,10 +90,11 @@ def listen(
 
 def _dashboard(loaded: settings.Loaded, simulate: Path | None, speed: float) -> None:
     from whisperagent.agent import Agent
-    from whisperagent.hosts import choose
+    from whisperagent.hosts import choose, notify
     from whisperagent.tui.app import WaApp
 
-    daemon = Agent(loaded, choose(loaded.settings, simulate, speed, loaded.paths.home))
+    host = choose(loaded.settings, simulate, speed, loaded.paths.home)
+    daemon = Agent(loaded, host, notify=notify.send)
     # Claimed before the screens open: a second agent is an error, not a screen that records nothing.
     with daemon.claimed():
         app = WaApp(loaded, agent=daemon)
@@ -106,13 +109,15 @@ def _headless(
     import asyncio
 
     from whisperagent.agent import Agent
-    from whisperagent.hosts import choose
+    from whisperagent.hosts import choose, notify
 
     daemon = Agent(
         loaded,
         choose(loaded.settings, simulate, speed, loaded.paths.home),
         once=once,
         report=_print_json_line if json else _print_line,
+        # `--once` is for scripts and demonstrations: nobody sits there.
+        notify=None if once else notify.send,
     )
     if number := asyncio.run(_until_stopped(daemon)):
         raise typer.Exit(128 + number)
@@ -165,6 +170,12 @@ def _words(event: str) -> str:
         "queued": _("queued"),
         "uploaded": _("on the server"),
         "refused": _("refused by the server"),
+        "paused": _("paused: silence is recorded"),
+        "unpaused": _("recording goes on"),
+        "private": _("private: the recording is destroyed"),
+        "note": _("noted"),
+        "silent": _("a side of this call is silent"),
+        "stuck": _("nothing can be sent until somebody sees to it; what is recorded waits on this PC"),
         "unsent": _("nothing can be sent now; what is recorded waits on this PC"),
         "sendable": _("the server takes recordings again"),
         "overdue": _("waits for very long; it is kept, and tried again"),
@@ -196,7 +207,7 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
 
     yes, no = console.glyph("●", "*"), console.glyph("○", "-")
     if running:
-        state = f"{yes} {_state(found.state)}"
+        state = f"{yes} {_('does not record this call') if found.private else _state(found.state)}"
     elif found.state == "stopped":
         state = f"{no} {_('stopped')}"
     else:
@@ -221,11 +232,34 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
     if running and found.call is not None:
         call = found.call
         rows.append((_("call"), f"{call.remote_party or call.call_id}, {words.clock(call.recorded_s)}"))
+    warnings = [(_("recording"), text) for text in _not_recorded(found)] if running else []
     if found.error:
         rows.append((_("trouble"), found.error))
-    width = max(len(label) for label, _value in rows)
+    width = max(len(label) for label, _value in [*rows, *warnings])
     for label, value in rows:
         console.print_data(f"{label.ljust(width)}  {words.clean(value)}")
+    for label, value in warnings:
+        console.print_data(f"{label.ljust(width)}  {console.styled(words.clean(value), 'red')}")
+
+
+def _not_recorded(found: "AgentStatus") -> list[str]:
+    """What of the calls is not recorded now, and should not be overlooked."""
+    from whisperagent.tui import words
+
+    texts = []
+    if found.paused_until is not None:
+        time = f"{found.paused_until.astimezone():%H:%M:%S}"
+        texts.append(_("paused until {time}: `wa agent resume` records again").format(time=time))
+    if found.private:
+        texts.append(_("this call is private and not recorded"))
+    if found.call is not None:
+        texts += [
+            _("{side}: silent for {seconds} s").format(
+                side=words.speaker(side), seconds=int(found.call.silent_s.get(side, 0))
+            )
+            for side in found.call.alarms
+        ]
+    return texts
 
 
 def _state(state: str) -> str:

@@ -1,4 +1,4 @@
-"""`wa agent pause`, `resume`, `private`, `note`: orders to the agent that runs; `install`, `uninstall`, `tray`."""
+"""`wa agent pause`, `resume`, `private`, `note`: to the agent that runs. `install`, `uninstall`, `tray`."""
 
 from typing import Annotated
 
@@ -10,13 +10,11 @@ from whisperagent.i18n import _
 orders = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@orders.command(
-    help=_("Record silence from now on, for card numbers: until `resume`, the end of the call, or 5 minutes.")
-)
+@orders.command(help=_("Record silence, for card numbers: until `resume`."))
 def pause(
     length: Annotated[
         str | None,
-        typer.Argument(metavar="[LENGTH]", help=_("30m, 90s or 1h: so long, whatever the calls do.")),
+        typer.Argument(metavar="[LENGTH]", help=_("30m, 90s or 1h; else the call's end, 5 min at most.")),
     ] = None,
 ) -> None:
     from whisperagent import control
@@ -39,7 +37,7 @@ def resume() -> None:
     console.say(_("recorded again"))
 
 
-@orders.command(help=_("This call is not recorded: what there is of it is destroyed at once."))
+@orders.command(help=_("Do not record this call, and destroy what there is of it."))
 def private() -> None:
     from whisperagent import control
 
@@ -49,7 +47,7 @@ def private() -> None:
         console.say(_("a part of it was sent or on its way; the server is asked to erase it"))
 
 
-@orders.command(help=_("Leave a note at this moment of the call that is being recorded."))
+@orders.command(help=_("Leave a note at this moment of the call."))
 def note(text: Annotated[list[str], typer.Argument(metavar="TEXT...", help=_("The words."))]) -> None:
     from whisperagent import control
 
@@ -74,7 +72,7 @@ def install(
         console.say(_("and it is started now; `wa agent status` tells how it is"))
 
 
-@orders.command(help=_("Start it no more, and stop the one that was started so; recordings stay."))
+@orders.command(help=_("Start it at login no more; recordings stay."))
 def uninstall() -> None:
     from whisperagent.hosts import autostart
 
@@ -85,7 +83,7 @@ def uninstall() -> None:
         console.say(_("the agent did not start by itself"))
 
 
-@orders.command(help=_("An icon beside the clock: what the agent does, pause, private, review."))
+@orders.command(help=_("An icon beside the clock, with pause and private."))
 def tray() -> None:
     from whisperagent import tray as icon
 

@@ -1,15 +1,20 @@
 """What happens on this PC now: the call that is recorded, what waits, and where the last calls are."""
 
+import asyncio
+
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import Static
 
+from whisperagent import control
+from whisperagent.control import Action
 from whisperagent.errors import WhisperError
 from whisperagent.i18n import _, deferred
 from whisperagent.tui import words
 from whisperagent.tui.base import QUIT, Page
+from whisperagent.tui.dialogs import Confirm, Note
 from whisperagent.tui.journey import Journey, journeys
 from whisperagent.tui.meters import CurrentCallPanel
 from whisperagent.tui.rows import STATE_WIDTH, Column, Row, Rows
@@ -30,6 +35,21 @@ class Dashboard(Page):
         ),
         Binding(
             "r", "refresh", deferred("Refresh"), id="refresh", tooltip=deferred("Ask the server again, now")
+        ),
+        Binding(
+            "p",
+            "pause",
+            deferred("Pause"),
+            id="pause",
+            tooltip=deferred("Record silence while a card number is said; again: record"),
+        ),
+        Binding("n", "note", deferred("Note"), id="note", tooltip=deferred("Note this moment of the call")),
+        Binding(
+            "x",
+            "private",
+            deferred("Private"),
+            id="private",
+            tooltip=deferred("Do not record this call, and destroy what there is of it"),
         ),
         QUIT,
     ]
@@ -69,8 +89,17 @@ class Dashboard(Page):
         self.query_one(Rows).lines.focus()
         self.action_refresh()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Orders are offered only where there is somebody to obey them."""
+        if action == "pause":
+            return self.session.pc.alive
+        if action in ("note", "private"):
+            return self.session.pc.recording
+        return True
+
     def pulse(self) -> None:
         super().pulse()
+        self.refresh_bindings()
         pc = self.session.pc
         self.query_one(CurrentCallPanel).pc = pc
         spool = self.query_one("#spool", Static)
@@ -104,6 +133,44 @@ class Dashboard(Page):
         """What the row under the cursor has no room for."""
         found = self._under_cursor()
         self.query_one("#preview", Static).update(words.clean(found.note) if found else "")
+
+    def action_pause(self) -> None:
+        status = self.session.pc.status
+        if status is not None and status.paused_until is not None:
+            self._order("resume", _("Recorded again."))
+        else:
+            self._order("pause", _("Paused: until p, the end of the call, or 5 minutes."))
+
+    def action_note(self) -> None:
+        def leave(text: str | None) -> None:
+            if text:
+                self._order("note", _("Noted."), text=text)
+
+        self.app.push_screen(Note(), leave)
+
+    def action_private(self) -> None:
+        def destroy(yes: bool | None) -> None:
+            if yes:
+                self._order("private", _("This call is not recorded."))
+
+        self.app.push_screen(
+            Confirm(
+                _("Is this call private?"),
+                _("Its recording is destroyed now, and no more of it is recorded. Nothing brings it back."),
+                _("Destroy it"),
+            ),
+            destroy,
+        )
+
+    @work(group="orders")
+    async def _order(self, action: Action, done: str, **details: str) -> None:
+        """Have the agent do it, in whichever process it runs; waiting for it must not stop the screen."""
+        try:
+            await asyncio.to_thread(control.give, self.session.paths, action, **details)
+        except WhisperError as problem:
+            self.notify(words.clean(words.problem(problem)), severity="error", markup=False)
+        else:
+            self.notify(done, markup=False)
 
     def _under_cursor(self) -> Journey | None:
         key = self.query_one(Rows).key

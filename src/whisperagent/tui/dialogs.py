@@ -79,6 +79,25 @@ class Discard(Confirm):
         self.query_one("#answer-yes").focus()
 
 
+class Note(Dialog[str]):
+    """A few words for this moment of the call; gives them."""
+
+    BINDINGS = [CANCEL]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label(_("Note in the recording"), markup=False, classes="question")
+            yield Input(placeholder=_("what happens at this moment"), max_length=1000)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    @on(Input.Submitted)
+    def _written(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip())
+
+
 class Approve(Dialog[bool]):
     """The ticket as it will be. ticket: None when approving makes no ticket."""
 

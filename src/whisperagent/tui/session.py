@@ -50,6 +50,7 @@ class Session:
         settings = loaded.settings
         self.extension = settings.agent.extension
         self.url = settings.server.url
+        self.paths = loaded.paths
         self.client = Client(self.url, self.extension, token(), settings.server.timeout_s)
         self.channel = self.client.channel()
         self.drafts = Drafts(loaded.paths.home / "drafts")
