@@ -1,5 +1,8 @@
 """Is a call up? The table of what is seen and what it means."""
 
+from dataclasses import replace
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -19,14 +22,28 @@ from whisperagent.detect import (
     State,
 )
 from whisperagent.errors import ConfigError
-from whisperagent.settings import Detection
+from whisperagent.settings import Account, Detection
 
-RULES = Detection()
+RULES = Detection(pbx="pbx.example.com")
 NOTEPAD = Signals(process=True, titles=("Notes - 201", "201"))
 TITLE_ONLY = Signals(process=True, titles=TALKING.titles)
 UNNAMED = Signals(process=True, capture=True, render=True)
 HELD = Signals(process=True, render=True, titles=TALKING.titles)
 OTHER = Signals(process=True, capture=True, render=True, titles=("Appel avec Jean Martin",))
+CONSENT = Signals(process=True, streams=False, microphone=True)
+CONSENT_TITLE = Signals(process=True, streams=False, microphone=True, titles=TALKING.titles)
+BLIND = Signals(process=True, streams=False)
+WEB_TITLE = ("3CX Web Client - pbx.example.com - Browser",)
+WEB_CALL = Signals(process=True, browser=True, capture=True, render=True, titles=WEB_TITLE)
+MEETING = Signals(process=True, browser=True, capture=True, render=True, titles=("Weekly meeting",))
+WEB_READY = Signals(process=True, browser=True, titles=WEB_TITLE)
+
+
+def hooked(signals: Signals, hook: Any, call: str = "", party: str = "") -> Signals:
+    return replace(signals, hook=hook, hook_call=call, remote_party=party)
+
+
+A, B = (hooked(UNNAMED, "connected", call) for call in ("7", "8"))
 
 
 def follow(script: Script, rules: Detection = RULES) -> tuple[State, list[tuple[float, str]]]:
@@ -120,6 +137,153 @@ def follow(script: Script, rules: Detection = RULES) -> tuple[State, list[tuple[
             id="another name without a silence is a transfer",
         ),
         pytest.param(
+            [(5, UNNAMED), (4, READY), (3, RINGING), (5, UNNAMED)],
+            [
+                (0, CallSuspected),
+                (1, CallConfirmed),
+                (5, CallEnded),
+                (12, CallSuspected),
+                (13, CallConfirmed),
+            ],
+            id="a call that rang before it, however soon after the last one, is another",
+        ),
+        pytest.param(
+            [(5, UNNAMED), (4, READY), (0.5, RINGING), (1, READY), (5, UNNAMED)],
+            [(0, CallSuspected), (1, CallConfirmed), (10.5, CallResumed)],
+            id="a beep before its return makes no other call of it",
+        ),
+        pytest.param(
+            [(60, replace(RINGING, microphone=True)), (10, READY)],
+            [],
+            id="ringing while something else has the microphone is no call",
+        ),
+        pytest.param([(0.5, RINGING), (10, READY)], [], id="a notification sound is no call"),
+        pytest.param(
+            [(5, replace(MIC_ONLY, microphone=True)), (5, READY)],
+            [(0, CallSuspected), (5, CallDropped)],
+            id="capture and the microphone in use are one sign, not two",
+        ),
+        pytest.param(
+            [(60, CONSENT)],
+            [(0, CallSuspected)],
+            id="where streams cannot be seen, the microphone alone is suspected only",
+        ),
+        pytest.param(
+            [(10, CONSENT_TITLE), (20, BLIND)],
+            [(0, CallSuspected), (0, PartyNamed), (1, CallConfirmed), (10, CallEnded)],
+            id="where streams cannot be seen, microphone and title are a call",
+        ),
+        pytest.param(
+            [(5, replace(HELD, microphone=True))],
+            [(0, CallSuspected), (0, PartyNamed), (1, CallConfirmed)],
+            id="a microphone that is held where no stream shows it counts when sound and title agree",
+        ),
+        pytest.param(
+            [(5, replace(BLIND, hook="connected", hook_call="7"))],
+            [(0, CallSuspected), (1, CallConfirmed)],
+            id="where nothing on the PC can tell, the telephone system's word is enough",
+        ),
+        pytest.param(
+            [(60, hooked(READY, "connected", "7"))],
+            [],
+            id="a call taken on another telephone of this extension is not recorded",
+        ),
+        pytest.param(
+            [(2, WEB_READY), (5, WEB_CALL), (5, MEETING), (5, WEB_CALL), (20, WEB_READY)],
+            [(2, CallSuspected), (3, CallConfirmed), (17, CallEnded)],
+            id="a call in the web client goes on while the technician looks at another tab",
+        ),
+        pytest.param([(60, MEETING)], [], id="a meeting in the browser is no call"),
+        pytest.param(
+            [(5, WEB_CALL), (4, WEB_READY), (30, MEETING)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded)],
+            id="a meeting right after a call in the web client is not its return",
+        ),
+        pytest.param(
+            [(5, WEB_CALL), (60, replace(WEB_CALL, capture=False))],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded)],
+            id="what a browser goes on to play does not hold a call",
+        ),
+        pytest.param(
+            [(10, hooked(UNNAMED, "ringing")), (5, A), (20, hooked(READY, "ended"))],
+            [(0, CallSuspected), (11, CallConfirmed), (15, CallEnded)],
+            id="an outgoing call counts from its answer, and is kept from its first sound",
+        ),
+        pytest.param(
+            [(10, hooked(UNNAMED, "ringing")), (5, READY)],
+            [(0, CallSuspected), (10, CallDropped)],
+            id="an outgoing call that nobody answers is none",
+        ),
+        pytest.param(
+            [(10, hooked(UNNAMED, "ringing")), (5, hooked(UNNAMED, "ended")), (9, UNNAMED)],
+            [(0, CallSuspected), (10, CallDropped)],
+            id="what lingers after an unanswered call is no call",
+        ),
+        pytest.param(
+            [(5, A), (5, hooked(UNNAMED, "ended")), (30, UNNAMED)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded)],
+            id="the telephone system says that it is over: streams that stay open are no call",
+        ),
+        pytest.param(
+            [(5, A), (2, hooked(UNNAMED, "ended")), (5, B)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded), (7, CallSuspected), (8, CallConfirmed)],
+            id="and the next call counts although they never closed",
+        ),
+        pytest.param(
+            [(5, A), (5, B), (20, READY)],
+            [
+                (0, CallSuspected),
+                (1, CallConfirmed),
+                (5, CallEnded),
+                (5, CallSuspected),
+                (6, CallConfirmed),
+                (10, CallEnded),
+            ],
+            id="two calls without a pause are two when the telephone system says so",
+        ),
+        pytest.param(
+            [(5, A), (5, READY), (5, A)],
+            [(0, CallSuspected), (1, CallConfirmed), (10, CallResumed)],
+            id="a call that it calls the same is the same",
+        ),
+        pytest.param(
+            [(5, A), (60, hooked(READY, "connected", "7")), (5, A)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallHeld), (65, CallResumed)],
+            id="a call on hold without a sound goes on while the telephone system knows it",
+        ),
+        pytest.param(
+            [(5, A), (5, UNNAMED), (5, A)],
+            [(0, CallSuspected), (1, CallConfirmed)],
+            id="a telephone system that is silent for a while changes nothing",
+        ),
+        pytest.param(
+            [(3, replace(MIC_ONLY, log="connected"))],
+            [(0, CallSuspected), (1, CallConfirmed)],
+            id="microphone and a line of the log are a call",
+        ),
+        pytest.param([(9, replace(READY, log="connected"))], [], id="a line of the log alone is no call"),
+        pytest.param(
+            [(5, UNNAMED), (5, replace(RINGING, log="ended")), (20, READY)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded)],
+            id="a log that says it is over is right about a sound that lingers",
+        ),
+        pytest.param(
+            [(5, UNNAMED), (1, replace(UNNAMED, silent_s=1800)), (60, UNNAMED), (1, READY), (2, UNNAMED)],
+            [
+                (0, CallSuspected),
+                (1, CallConfirmed),
+                (5, CallEnded),
+                (67, CallSuspected),
+                (68, CallConfirmed),
+            ],
+            id="streams that carry nothing for half an hour are no call any more",
+        ),
+        pytest.param(
+            [(5, A), (60, replace(A, silent_s=1800))],
+            [(0, CallSuspected), (1, CallConfirmed)],
+            id="but for a call that the telephone system knows",
+        ),
+        pytest.param(
             [(601, MIC_ONLY), (60, MIC_ONLY), (2, UNNAMED)],
             [(0, CallSuspected), (600, CallDropped), (661, CallSuspected), (662, CallConfirmed)],
             id="a capture that nothing joins is not recorded for ever, and counts again when something does",
@@ -144,6 +308,42 @@ def test_two_windows_that_swap_places_are_no_transfer() -> None:
     assert [name for _at, name in seen].count("PartyNamed") == 1
 
 
+def test_the_next_callers_name_does_not_rename_the_call_that_ends() -> None:
+    next_one = replace(READY, titles=OTHER.titles)
+    script: Script = [(5, TALKING), (4, next_one), (3, replace(next_one, render=True)), (5, OTHER)]
+    _state, seen = follow(script)
+    assert [name for _at, name in seen] == [
+        *("CallSuspected", "PartyNamed", "CallConfirmed", "CallEnded"),
+        *("CallSuspected", "PartyNamed", "CallConfirmed"),
+    ]
+
+
+def test_the_telephone_system_knows_best_whom_a_call_is_with() -> None:
+    state, _seen = follow([(3, hooked(TALKING, "connected", "7", "+33 6 98 76 54 32"))])
+    assert (state.remote_party, state.hook_call) == ("+33 6 98 76 54 32", "7")
+
+
+ACCOUNTS = (
+    Account(extension="305", name="Contoso", patterns=("contoso",)),
+    Account(extension="306", name="Fabrikam", patterns=("fabrikam",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("signals", "belongs_to"),
+    [
+        (Signals(titles=("Call with Ada - Fabrikam", "3CX - Contoso")), "306 Fabrikam"),
+        (Signals(titles=("Call with Ada", "3CX - CONTOSO")), "305 Contoso"),
+        (Signals(titles=("Call with Ada", "3CX - Contoso", "3CX - Fabrikam")), ""),
+        (Signals(titles=("Call with Ada - Fabrikam",), account="305"), "305 Contoso"),
+        (Signals(titles=("Call with Ada",), account="201"), ""),
+        (Signals(), ""),
+    ],
+)
+def test_a_call_belongs_to_one_account(signals: Signals, belongs_to: str) -> None:
+    assert detect.account(signals, RULES, ACCOUNTS) == belongs_to
+
+
 @pytest.mark.parametrize(
     ("title", "party"),
     [
@@ -161,7 +361,17 @@ def test_a_title_that_fits_no_pattern_names_nobody() -> None:
     assert detect.parties(("201", "201 - 3CX", "Inbox (201)"), RULES) == []
 
 
-def test_a_pattern_that_is_none_is_an_error_with_its_key() -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("titles", ("Call with (",)), ("processes", ("3cx[",)), ("browsers", ("*",)), ("log_ended", "(")],
+)
+def test_a_pattern_that_is_none_is_an_error_with_its_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError) as error:
-        detect.check(msgspec.structs.replace(RULES, titles=("Call with (",)))
-    assert "detection.titles" in error.value.what
+        detect.check(msgspec.structs.replace(RULES, **{key: value}))
+    assert f"detection.{key}" in error.value.what
+
+
+def test_a_pattern_of_an_account_that_is_none_is_an_error_too() -> None:
+    with pytest.raises(ConfigError) as error:
+        detect.check(RULES, [Account(extension="305", patterns=("(",))])
+    assert "accounts.patterns" in error.value.what
