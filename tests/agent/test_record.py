@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.agent.fake_server import key_of
 from tests.agent.fakes import ScriptedHost, pcm, side, sound
+from tests.agent.runaway import RunawayDevice, marked
 from whisperagent import sealed, wire
 from whisperagent.errors import NoRoom
 from whisperagent.hosts import Block
@@ -57,6 +58,17 @@ def record(
             recorder.feed(block)
         closed += recorder.advance(host.now)
     return recorder, closed
+
+
+def go_on(recorder: Recorder, begins: float, ends: float) -> None:
+    """More of the same sound."""
+    host = ScriptedHost([])
+    host.now = begins
+    source = host.open()
+    host.now = ends
+    while block := source.read():
+        recorder.feed(block)
+    recorder.advance(ends)
 
 
 def test_a_recorded_call_is_queued_with_what_is_known_of_it(spool: Spool, keys: Keys) -> None:
@@ -139,13 +151,7 @@ def test_a_long_call_is_closed_in_parts_that_follow_each_other(spool: Spool, key
 def test_what_is_heard_after_the_streams_have_gone_is_forgotten(spool: Spool, keys: Keys) -> None:
     recorder, _closed = record(spool, keys, 6.0)
     recorder.quiet(6.0)
-    host = ScriptedHost([])
-    host.now = 6.0
-    source = host.open()
-    host.now = 12.0
-    while block := source.read():
-        recorder.feed(block)
-    recorder.advance(12.0)
+    go_on(recorder, 6.0, 12.0)
     item = recorder.close()
     assert item is not None
     assert item.duration_s == 6.5
@@ -154,13 +160,7 @@ def test_what_is_heard_after_the_streams_have_gone_is_forgotten(spool: Spool, ke
 def test_a_call_that_comes_back_has_lost_nothing(spool: Spool, keys: Keys) -> None:
     recorder, _closed = record(spool, keys, 6.0)
     recorder.quiet(6.0)
-    host = ScriptedHost([])
-    host.now = 6.0
-    source = host.open()
-    host.now = 12.0
-    while block := source.read():
-        recorder.feed(block)
-    recorder.advance(12.0)
+    go_on(recorder, 6.0, 12.0)
     recorder.quiet(None)
     recorder.advance(12.0)
     item = recorder.close()
@@ -207,6 +207,87 @@ def test_levels_and_silence_are_known_by_side(spool: Spool, keys: Keys) -> None:
     assert recorder.levels["caller"] == -96.0
     assert recorder.silent_s() == {"agent": 4.0, "caller": 4.0}
     recorder.drop()
+
+
+def test_ten_minutes_of_devices_whose_clocks_run_apart_end_with_no_skew(spool: Spool, keys: Keys) -> None:
+    """+200 and -200 ppm: 240 ms apart at the end, if nobody corrected it."""
+    minutes = 10
+    recorder = Recorder(spool, keys, Recording(free_mib=0), 0.0, metadata())
+    recorder.confirm()
+    devices = (RunawayDevice(200, 2000, 0.02), RunawayDevice(-200, 2000, 0.02))
+    for tenth in range(1, minutes * 600 + 1):
+        for number, device in enumerate(devices):
+            recorder.feed(device.block(number, tenth / 10))
+        recorder.advance(tenth / 10)
+    item = recorder.close()
+    assert item is not None
+    heard = pcm(item.path, SERVER)
+    agent, caller = (marked(side(heard, number)) for number in (0, 1))
+    seconds = minutes * 60 - 1
+    assert len(agent) >= seconds
+    assert len(caller) >= seconds
+    skew_ms = [1000 * (one - other) for one, other in zip(agent, caller, strict=False)]
+    assert max(map(abs, skew_ms)) < 20
+    assert abs(agent[seconds - 1] - (seconds - 0.5)) < 0.020
+    assert item.entry.metadata.marks == ()
+
+
+def test_marks_and_the_way_a_side_is_heard_survive_kill_9(spool: Spool, keys: Keys) -> None:
+    recorder, _closed = record(spool, keys, 6.0)
+    recorder.mark("device lost", 2.0, "caller: Headset")
+    recorder.mark("note", 3.0, "l'imprimante")
+    recorder.heard_by(wire.Capture(agent="pulse-microphone", caller="pulse-monitor"))
+    recorder.abandon()
+    [item] = spool.items([SpoolState.RECORDING])
+    known = item.entry.metadata
+    assert [(mark.at_s, mark.kind, mark.note) for mark in known.marks] == [
+        (2.0, "device lost", "caller: Headset"),
+        (3.0, "note", "l'imprimante"),
+    ]
+    assert known.capture == wire.Capture(agent="pulse-microphone", caller="pulse-monitor")
+
+
+def test_a_pause_is_silence_on_both_sides_with_marks_around_it(spool: Spool, keys: Keys) -> None:
+    recorder, _closed = record(spool, keys, 6.0)
+    recorder.pause(6.0)
+    go_on(recorder, 6.0, 8.0)
+    recorder.unpause(8.0)
+    go_on(recorder, 8.0, 9.0)
+    item = recorder.close()
+    assert item is not None
+    for number in (0, 1):
+        heard = side(pcm(item.path, SERVER), number)
+        assert heard[: 6 * SAMPLE_RATE].tobytes() == sound(number, 0, 6 * SAMPLE_RATE)
+        assert not any(heard[6 * SAMPLE_RATE : 8 * SAMPLE_RATE])
+        assert heard[8 * SAMPLE_RATE :].tobytes() == sound(number, 8 * SAMPLE_RATE, 9 * SAMPLE_RATE)
+    marks = item.entry.metadata.marks
+    assert [(mark.kind, mark.at_s) for mark in marks] == [("paused", 6.0), ("pause over", 8.0)]
+
+
+def test_a_side_that_has_been_silent_for_too_long_is_an_alarm(spool: Spool, keys: Keys) -> None:
+    recorder = Recorder(spool, keys, Recording(free_mib=0), 0.0, metadata())
+    host = ScriptedHost([], side_missing=1)
+    source = host.open()
+    host.now = 25.0
+    while block := source.read():
+        recorder.feed(block)
+    recorder.advance(25.0)
+    assert recorder.alarms(20, 0.0) == ("caller",)
+    assert recorder.alarms(30, 0.0) == ()
+    assert recorder.alarms(20, 10.0) == ()
+    recorder.drop()
+
+
+def test_a_technician_who_listens_is_no_alarm_but_a_dead_microphone_is(spool: Spool, keys: Keys) -> None:
+    for spoke, alarms in ((True, ()), (False, ("agent",))):
+        recorder = Recorder(spool, keys, Recording(free_mib=0), 0.0, metadata())
+        if spoke:
+            recorder.feed(Block(0, sound(0, 0, SAMPLE_RATE), 0.0))
+        recorder.feed(Block(1, sound(1, 0, 30 * SAMPLE_RATE), 0.0))
+        recorder.feed(Block(1, sound(1, 30 * SAMPLE_RATE, 31 * SAMPLE_RATE), 30.0))
+        recorder.advance(31.0)
+        assert recorder.alarms(20, 0.0) == alarms
+        recorder.drop()
 
 
 def test_a_level_is_measured_against_full_scale() -> None:

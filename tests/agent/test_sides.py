@@ -5,6 +5,7 @@ from array import array
 import pytest
 
 from tests.agent.fakes import side, sound
+from tests.agent.runaway import RunawayDevice, marked
 from whisperagent.hosts import Block
 from whisperagent.sides import Sides
 from whisperagent.wire import SAMPLE_RATE
@@ -67,6 +68,46 @@ def test_a_small_slip_of_a_device_clock_cuts_nothing() -> None:
     assert side(sides.take(), 0).tobytes() == sound(0, 0, 3200)
 
 
+@pytest.mark.parametrize("ppm", [200, -200], ids=["fast", "slow"])
+@pytest.mark.parametrize("loudness", [3000, 0], ids=["in speech", "in silence"])
+@pytest.mark.parametrize("late_s", [0.0, 0.03], ids=["on time", "late by up to 30 ms"])
+def test_a_device_whose_clock_runs_wrong_does_not_run_away(ppm: int, loudness: int, late_s: float) -> None:
+    """Both sides wrong, in opposite directions, for two minutes: uncorrected that is 48 ms."""
+    sides = Sides(0.0, "split")
+    devices = (RunawayDevice(ppm, loudness, late_s), RunawayDevice(-ppm, loudness, late_s))
+    data = bytearray()
+    for tenth in range(1, 1201):
+        for number, device in enumerate(devices):
+            sides.feed(device.block(number, tenth / 10))
+        sides.advance(tenth / 10)
+        data += sides.take()
+    agent, caller = (marked(side(bytes(data), number))[:119] for number in (0, 1))
+    assert len(agent) == len(caller) == 119
+    assert max(abs(one - other) for one, other in zip(agent, caller, strict=True)) < 0.010
+    assert max(abs(at - (second + 0.5)) for second, at in enumerate(agent)) < 0.010
+
+
+def test_a_correction_takes_single_samples_and_only_calm_ones() -> None:
+    sides = Sides(0.0, "split")
+    device = RunawayDevice(200, 3000, 0.0)
+    given, sent = bytearray(), bytearray()
+    for tenth in range(1, 301):
+        block = device.block(0, tenth / 10)
+        sent += block.pcm
+        sides.feed(block)
+        sides.feed(Block(1, bytes(3200), (tenth - 1) / 10))
+        given += sides.take()
+    before, after = array("h", bytes(sent)), side(bytes(given + sides.finish()), 0)
+    place, taken = 0, []
+    for sample in after[:-SECOND]:
+        while before[place] != sample:
+            taken.append(max(abs(before[place - 1]), abs(before[place]), abs(before[place + 1])))
+            place += 1
+        place += 1
+    assert 30 < len(taken) < 100
+    assert max(taken) < 1500
+
+
 def test_a_block_that_comes_twice_counts_once() -> None:
     sides = Sides(0.0, "split")
     for _time in range(2):
@@ -84,6 +125,41 @@ def test_a_block_that_comes_after_its_silence_was_written_is_cut_to_what_is_new(
     agent = side(early + sides.finish(), 0)
     assert not any(agent[: len(early) // 4])
     assert agent[len(early) // 4 :].tobytes() == sound(0, len(early) // 4, 2 * SECOND)
+
+
+def test_sound_that_comes_after_its_silence_was_written_takes_its_place() -> None:
+    sides = Sides(0.0, "split")
+    sides.feed(block(0, 0, SECOND))
+    sides.advance(1.0)
+    sides.feed(block(1, 0, SECOND))
+    assert side(sides.take(), 1).tobytes() == sound(1, 0, SECOND)
+
+
+def test_a_pause_is_silence_on_both_sides_to_the_sample() -> None:
+    sides = Sides(0.0, "split")
+    sides.mute(1.0)
+    for number in (0, 1):
+        sides.feed(block(number, 0, 2 * SECOND))
+    data = sides.take()
+    sides.unmute(2.5)
+    for number in (0, 1):
+        sides.feed(block(number, 2 * SECOND, 4 * SECOND))
+    data += sides.take()
+    for number in (0, 1):
+        heard = side(data, number)
+        assert heard[:SECOND].tobytes() == sound(number, 0, SECOND)
+        assert not any(heard[SECOND : 2 * SECOND + SECOND // 2])
+        assert heard[2 * SECOND + SECOND // 2 :].tobytes() == sound(
+            number, 2 * SECOND + SECOND // 2, 4 * SECOND
+        )
+
+
+def test_what_waits_when_a_pause_begins_is_older_than_it_and_is_kept() -> None:
+    sides = Sides(0.0, "split")
+    sides.feed(block(0, 0, SECOND))
+    sides.mute(1.0)
+    sides.feed(block(1, 0, SECOND))
+    assert side(sides.take(), 0).tobytes() == sound(0, 0, SECOND)
 
 
 def test_nothing_is_given_out_after_the_time_that_was_set() -> None:
