@@ -19,8 +19,10 @@ from whisperagent.settings import Loaded
 from whisperagent.tui.words import clean
 
 LIVE_S = 5.0
-GLIMPSE_S = 1.0
+GLIMPSE_S = 0.5
 """How long to listen where nobody watches."""
+OPENING_S = 3.0
+"""How long devices may take until the first of them is heard."""
 REDRAW_S = 0.1
 BAR = 24
 QUIETEST_DBFS = -60.0
@@ -122,15 +124,17 @@ def _measured(pc: Listening, devices: list[Device], seconds: float, *, draw: boo
     """The loudest level of each device in so many seconds, in dBFS; draw: bars that move meanwhile."""
     loudest: dict[str, float] = {}
     meter = pc.meter()
-    began = time.monotonic()
+    until = time.monotonic() + OPENING_S
     try:
-        while time.monotonic() - began < seconds:
+        while time.monotonic() < until:
             time.sleep(REDRAW_S)
-            now = meter.read()
-            for name, level in now.items():
+            levels = meter.read()
+            if levels and not loudest:
+                until = time.monotonic() + seconds
+            for name, level in levels.items():
                 loudest[name] = max(loudest.get(name, LOWEST_DBFS), level)
             if draw:
-                _draw([_bar(device, now.get(device.id)) for device in devices])
+                _draw([_bar(device, levels.get(device.id)) for device in devices])
     finally:
         meter.close()
         if draw:
