@@ -4,13 +4,22 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.agent.callcontrol_standin import StandIn
-from tests.agent.fakes import until
+from tests.agent.fakes import READY, TALKING, ScriptedHost, until
+from whisperagent.agent import Agent
 from whisperagent.errors import NotAuthenticated, ServerRefused, ServerUnreachable, WhisperError
 from whisperagent.hosts.callcontrol import CallControl, Hook
+from whisperagent.hosts.hooks import Hooks
+from whisperagent.settings import Agent as Person
+from whisperagent.settings import CallControl as Asked
+from whisperagent.settings import Loaded, Settings
+from whisperagent.wire import AgentStatus
 
 Story = Callable[[StandIn, CallControl], Awaitable[None]]
 
@@ -176,6 +185,59 @@ def test_the_same_trouble_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
 
     follow(story, StandIn(), up=False)
     assert caplog.text.count("cannot reach") == 1
+
+
+def test_recording_goes_on_without_it_and_the_status_says_what_is_wrong(
+    loaded: Callable[..., Loaded], home: Path
+) -> None:
+    pbx = StandIn()
+    settings = loaded(
+        {
+            "callcontrol.url": pbx.url,
+            "callcontrol.client_id": pbx.client_id,
+            "callcontrol.client_secret": "canary-wrong",
+        }
+    )
+
+    async def run() -> None:
+        agent = Agent(settings, ScriptedHost([(2, READY), (10, TALKING), (10, READY)]))
+        async with pbx.running():
+            running = asyncio.create_task(agent.run())
+            await until(lambda: "does not accept this API client" in agent.status().error)
+            await until(lambda: agent.status().queue["queued"] == 1)
+            agent.stop()
+            await running
+
+    asyncio.run(run())
+    status = msgspec.json.decode((home / "agent.json").read_bytes(), type=AgentStatus)
+    assert status.error.count("does not accept this API client") == 1
+    assert pbx.asked == ["/connect/token"]
+    assert "canary" not in (home / "agent.json").read_text() + (home / "logs" / "agent.log").read_text()
+
+
+def test_what_it_says_stands_beside_what_the_pc_shows() -> None:
+    """Only of a call that is connected is it known which account it belongs to."""
+
+    async def run() -> None:
+        pbx = StandIn()
+        settings = Settings(
+            agent=Person(extension="201"),
+            callcontrol=Asked(url=pbx.url, client_id=pbx.client_id, client_secret=pbx.client_secret),
+        )
+        hooks = Hooks(settings)
+        assert hooks.add(TALKING) == TALKING
+        async with pbx.running():
+            running = asyncio.create_task(hooks.run())
+            pbx.put(3, "Ringing")
+            await until(lambda: hooks.add(READY) == replace(READY, hook="ringing"))
+            pbx.put(3, "Connected")
+            talking = replace(
+                TALKING, hook="connected", hook_call="3", remote_party="+33612345678", account="201"
+            )
+            await until(lambda: hooks.add(TALKING) == talking)
+            running.cancel()
+
+    asyncio.run(run())
 
 
 def problem_of(pbx: StandIn, secret: str = StandIn.client_secret) -> WhisperError:

@@ -1,6 +1,7 @@
 """What the softphone shows becomes recordings, from the first word to the last."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.agent.fakes import (
     TALKING,
     Script,
     ScriptedHost,
+    ScriptedSource,
     local_key,
     pcm,
     play,
@@ -21,8 +23,8 @@ from tests.agent.fakes import (
 )
 from whisperagent.detect import Signals
 from whisperagent.keys import Keys
+from whisperagent.settings import Account, Detection, Recording, Settings
 from whisperagent.settings import Agent as Person
-from whisperagent.settings import Detection, Recording, Settings
 from whisperagent.spool import Item, Spool
 from whisperagent.watch import CallWatch
 from whisperagent.wire import SAMPLE_RATE
@@ -36,8 +38,29 @@ def spool(home: Path) -> Spool:
     return Spool(home / "spool")
 
 
+class Microphones(ScriptedHost):
+    """open_at: when the devices were open, as (from, to); quiet: neither side delivers anything."""
+
+    def __init__(self, script: Script, *, quiet: bool = False) -> None:
+        super().__init__(script)
+        self.open_at: list[tuple[float, float]] = []
+        if quiet:
+            self.sides = []
+
+    def open(self) -> ScriptedSource:
+        source, opened_at = super().open(), self.now
+        close = source.close
+
+        def closed() -> None:
+            close()
+            self.open_at.append((round(opened_at, 1), round(self.now, 1)))
+
+        source.close = closed  # type: ignore[method-assign]  # the host keeps a watch on its devices
+        return source
+
+
 def watch(
-    home: Path, script: Script, settings: Settings = SETTINGS, *, side_missing: int | None = None
+    home: Path, script: Script, settings: Settings = SETTINGS, *, host: ScriptedHost | None = None
 ) -> tuple[list[Item], list[str]]:
     """Follow the script on a new agent's watch; gives what is in the spool and what was told."""
     told: list[str] = []
@@ -46,9 +69,9 @@ def watch(
         told.append(event)
 
     async def run() -> None:
-        host = ScriptedHost(script, side_missing=side_missing)
+        pc = host or ScriptedHost(script)
         spool = Spool(home / "spool")
-        await play(CallWatch(host, spool, Keys(home), settings, tell).run, host)
+        await play(CallWatch(pc, spool, Keys(home), settings, tell).run, pc)
 
     asyncio.run(run())
     return Spool(home / "spool").items(), told
@@ -79,6 +102,91 @@ def test_a_call_that_comes_back_is_one_recording_with_a_mark(home: Path) -> None
     assert told == ["detected", "recording", "resumed", "sealed", "queued"]
     assert [mark.kind for mark in item.entry.metadata.marks] == ["resumed"]
     assert item.duration_s == pytest.approx(18.5, abs=0.3)
+
+
+def with_recording(**rules: Any) -> Settings:
+    return Settings(agent=Person(extension="201"), recording=Recording(free_mib=0, **rules))
+
+
+def test_between_calls_and_while_it_rings_the_microphone_is_closed(home: Path) -> None:
+    script: Script = [(2, READY), (20, RINGING), (10, TALKING), (30, READY), (5, RINGING)]
+    pc = Microphones(script)
+    watch(home, script, host=pc)
+    [(opened_at, closed_at)] = pc.open_at
+    assert opened_at == pytest.approx(22, abs=0.1)
+    assert closed_at == pytest.approx(32 + 3 + 10, abs=1)
+
+
+def test_a_pre_roll_keeps_what_was_heard_just_before_the_answer(home: Path) -> None:
+    [item], _told = watch(
+        home, [(2, READY), (5, RINGING), (10, TALKING), (20, READY)], with_recording(pre_roll_s=2)
+    )
+    heard = pcm(item.path, local_key(home))
+    assert item.duration_s == pytest.approx(2 + 10.5, abs=0.3)
+    for number in (0, 1):
+        whole = side(heard, number).tobytes()
+        assert whole in sound(number, 0, 20 * SAMPLE_RATE)
+        assert sound(number, round(5.2 * SAMPLE_RATE), 17 * SAMPLE_RATE) in whole
+
+
+def test_a_pre_roll_of_a_call_that_nobody_answers_leaves_nothing(home: Path) -> None:
+    script: Script = [(2, READY), (10, RINGING), (20, READY)]
+    pc = Microphones(script)
+    assert watch(home, script, with_recording(pre_roll_s=2), host=pc) == ([], [])
+    assert [round(closed - opened) for opened, closed in pc.open_at] == [10]
+    assert not list((home / "spool").rglob("*.srec"))
+
+
+def test_what_plays_for_ever_does_not_keep_the_microphone_open(home: Path) -> None:
+    script: Script = [(2, READY), (600, RINGING)]
+    pc = Microphones(script)
+    watch(home, script, with_recording(pre_roll_s=2), host=pc)
+    assert [round(closed - opened) for opened, closed in pc.open_at] == [120]
+
+
+def test_two_calls_without_a_pause_are_two_recordings_and_no_word_is_lost(home: Path) -> None:
+    """The telephone system says that it is another call; the softphone's streams never closed."""
+    one, other = (replace(TALKING, titles=(), hook="connected", hook_call=name) for name in ("7", "8"))
+    script: Script = [(2, READY), (10, one), (10, other), (20, READY)]
+    pc = Microphones(script)
+    items, told = watch(home, script, host=pc)
+    assert told == [
+        *("detected", "recording", "sealed", "queued", "detected", "recording", "sealed", "queued")
+    ]
+    key = local_key(home)
+    first, second = sorted(items, key=lambda item: item.entry.metadata.started_at)
+    assert first.call_id != second.call_id
+    assert len(pc.open_at) == 1
+    for number in (0, 1):
+        heard = [side(pcm(item.path, key), number).tobytes() for item in (first, second)]
+        assert sound(number, 3 * SAMPLE_RATE, 22 * SAMPLE_RATE) in b"".join(heard)
+
+
+def test_a_call_that_carries_nothing_for_half_an_hour_is_over(home: Path) -> None:
+    script: Script = [(2, READY), (200, TALKING), (5, READY)]
+    settings = Settings(
+        agent=Person(extension="201"),
+        detection=Detection(silence_limit_s=60),
+        recording=Recording(free_mib=0, silent_alarm_s=0),
+    )
+    [item], told = watch(home, script, settings, host=Microphones(script, quiet=True))
+    assert told == ["detected", "recording", "sealed", "queued"]
+    assert item.duration_s == pytest.approx(60, abs=1)
+
+
+def test_a_call_says_which_account_it_belongs_to(home: Path) -> None:
+    settings = Settings(
+        agent=Person(extension="201"),
+        accounts=(Account(extension="305", name="Contoso", patterns=("contoso",)),),
+        recording=Recording(free_mib=0),
+    )
+    contoso = replace(TALKING, titles=(*TALKING.titles, "3CX - Contoso"))
+    script: Script = [(1, READY), (8, contoso), (15, READY), (8, TALKING), (15, READY)]
+    items, _told = watch(home, script, settings)
+    first, second = sorted(items, key=lambda item: item.entry.metadata.started_at)
+    assert first.entry.metadata.account == "305 Contoso"
+    assert second.entry.metadata.account == ""
+    assert {item.entry.metadata.extension for item in items} == {"201"}
 
 
 def test_an_agent_that_stops_in_mid_call_queues_what_it_has(home: Path) -> None:
