@@ -25,7 +25,7 @@ Answer = tuple[int, object]
 class FakeServer:
     """stored: (call_id, part) -> (bytes, metadata). asked: every upload, taken or not.
 
-    tokens: what proved who asked, of every request. token: the only one it accepts; empty: it asks for none.
+    erased: calls that it was asked to erase. tokens: what proved who asked, of every request. token: the only one it accepts; empty: it asks for none.
     ahead_s: how far its clock is ahead of ours.
 
     fail: called with the metadata of an upload before it is stored; an answer it gives is sent instead.
@@ -35,6 +35,7 @@ class FakeServer:
         self.key = X25519PrivateKey.generate()
         self.stored: dict[tuple[str, int], tuple[bytes, wire.CallMetadata]] = {}
         self.asked: list[wire.CallMetadata] = []
+        self.erased: set[str] = set()
         self.tokens: set[str] = set()
         self.token = ""
         self.ahead_s = 0.0
@@ -118,6 +119,15 @@ class _Handler(BaseHTTPRequestHandler):
         parts = _multipart(body, self.headers["Content-Type"].partition("boundary=")[2].encode())
         metadata = msgspec.json.decode(parts["metadata"], type=wire.CallMetadata)
         self._say(*self.fake.take(parts["recording"], metadata))
+
+    def do_DELETE(self) -> None:
+        call_id = self.path.removeprefix(f"{wire.CALLS}/")
+        if all(known != call_id for known, _part in self.fake.stored):
+            self._say(404, {"type": "about:blank", "title": "not found", "status": 404})
+            return
+        self.fake.erased.add(call_id)
+        self.send_response(204)
+        self.end_headers()
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((timestamp or time.time()) + self.fake.ahead_s)
