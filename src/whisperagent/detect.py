@@ -80,8 +80,8 @@ class State:
 
     since: this phase began. agreed_since: enough votes since then. quiet_since: no stream since then.
     rings_since: after the end, something plays since then. remote_party: as the hook or the title names it.
-    hook_call: this call, as the telephone system names it. unheard: votes that what is captured now had when
-    it was found to be no call; it must end, or gain more, before it counts again.
+    hook_call: this call, as the telephone system names it. browser: it began in one. unheard: votes that
+    what is captured now had when it was found to be no call; it must end, or gain more, to count again.
     """
 
     phase: Phase = Phase.IDLE
@@ -91,6 +91,7 @@ class State:
     rings_since: float | None = None
     remote_party: str = ""
     hook_call: str = ""
+    browser: bool = False
     unheard: int = 0
 
 
@@ -140,6 +141,7 @@ class _Seen:
     """
 
     process: bool
+    browser: bool
     talks: bool
     plays: bool
     votes: int
@@ -223,9 +225,10 @@ def _seen(state: State, signals: Signals, rules: Detection) -> _Seen:
     plays = signals.render and signals.log != "ended"
     if signals.browser:
         # A capture that began with the web client in sight is a call, whatever tab is looked at later; any
-        # other may be a meeting, and what a browser merely plays may be anything.
-        begins = state.phase in (Phase.IDLE, Phase.ENDING) or state.quiet_since is not None
-        talks = talks and (not begins or _shows(rules.pbx, signals.titles))
+        # other may be a meeting, also one beside a softphone's call, and what it merely plays is anything.
+        going_on = state.browser and state.phase is not Phase.ENDING and state.quiet_since is None
+        may_begin = (state.browser or state.phase is Phase.IDLE) and _shows(rules.pbx, signals.titles)
+        talks = talks and (going_on or may_begin)
         plays = plays and talks
     named = parties(signals.titles, rules)
     votes = RENDER_VOTES * plays + TITLE_VOTES * bool(named) + HOOK_VOTES * connected
@@ -243,7 +246,17 @@ def _seen(state: State, signals: Signals, rules: Detection) -> _Seen:
     # With several windows, keep to the one that named the party first: focus changes their order.
     party = state.remote_party if state.remote_party in named else next(filter(None, named), "")
     hook_call = signals.hook_call if connected else ""
-    return _Seen(signals.process, talks, plays, votes, party, signals.hook, hook_call, signals.silent_s)
+    return _Seen(
+        process=signals.process,
+        browser=signals.browser,
+        talks=talks,
+        plays=plays,
+        votes=votes,
+        party=party,
+        hook=signals.hook,
+        hook_call=hook_call,
+        silent_s=signals.silent_s,
+    )
 
 
 def _idle(state: State, seen: _Seen, now: float) -> tuple[State, list[Event]]:
@@ -257,7 +270,7 @@ def _idle(state: State, seen: _Seen, now: float) -> tuple[State, list[Event]]:
 def _suspect(now: float, seen: _Seen, before: Sequence[Event] = ()) -> tuple[State, list[Event]]:
     agreed_since = now if _agreed(seen) else None
     events = [*before, CallSuspected(now)]
-    return _known(State(Phase.TENTATIVE, now, agreed_since), events, seen, now)
+    return _known(State(Phase.TENTATIVE, now, agreed_since, browser=seen.browser), events, seen, now)
 
 
 def _agreed(seen: _Seen) -> bool:

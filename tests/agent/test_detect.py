@@ -195,9 +195,30 @@ def follow(script: Script, rules: Detection = RULES) -> tuple[State, list[tuple[
         ),
         pytest.param([(60, MEETING)], [], id="a meeting in the browser is no call"),
         pytest.param(
+            [(5, WEB_CALL), (5, RINGING), (5, MEETING), (20, WEB_READY)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallHeld), (10, CallResumed), (15, CallEnded)],
+            id="a softphone that rings beside a call in the web client does not end it",
+        ),
+        pytest.param(
             [(5, WEB_CALL), (4, WEB_READY), (30, MEETING)],
             [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded)],
             id="a meeting right after a call in the web client is not its return",
+        ),
+        pytest.param(
+            [(5, UNNAMED), (30, MEETING)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded)],
+            id="a meeting in the browser does not prolong a call of the softphone",
+        ),
+        pytest.param(
+            [(5, UNNAMED), (30, replace(MEETING, titles=(*MEETING.titles, *WEB_TITLE)))],
+            [
+                (0, CallSuspected),
+                (1, CallConfirmed),
+                (5, CallEnded),
+                (18.5, CallSuspected),
+                (19.5, CallConfirmed),
+            ],
+            id="nor does one beside the web client, which cannot be told from a call",
         ),
         pytest.param(
             [(5, WEB_CALL), (60, replace(WEB_CALL, capture=False))],

@@ -137,11 +137,19 @@ def test_a_browser_is_not_looked_at_until_the_settings_say_what_the_web_client_i
     assert seen(in_browser(Session(CHROME)), desktop) == Snapshot()
 
 
-def test_a_meeting_in_the_browser_does_not_hide_the_softphone() -> None:
+def test_another_tab_does_not_hide_the_web_clients_call() -> None:
+    """detect.py tells a call from a meeting, by what was in sight when it began."""
     desktop = phone(BROWSER)
     desktop.windows = [(CHROME, "Weekly meeting - Google Chrome")]
-    signals = seen(in_browser(Session(CHROME)), desktop, WEB).signals
-    assert signals == Signals(process=True)
+    assert seen(in_browser(Session(CHROME)), desktop, WEB).signals.browser
+
+
+def test_a_meeting_in_the_browser_does_not_hide_the_softphones_ringing() -> None:
+    desktop = phone(BROWSER)
+    com = FakeCom(
+        fakes.microphone("mic", Session(CHROME)), fakes.output("out", Session(CHROME), Session(PHONE))
+    )
+    assert seen(com, desktop, WEB).signals == Signals(process=True, render=True)
 
 
 def test_of_softphone_and_web_client_the_one_that_records_is_seen() -> None:

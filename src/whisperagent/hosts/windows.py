@@ -103,8 +103,9 @@ class Watch:
 def look(desktop: Desktop, com: Com, rules: Detection) -> Snapshot:
     """See the softphone now; this thread has entered COM. raises OSError: Windows does not list processes.
 
-    A browser counts only where `detection.pbx` says what the web client's title has in it, and only while
-    one of its windows has it; the softphone goes before it, unless the browser alone records.
+    A browser is looked at only where `detection.pbx` says what the web client's title has in it, and only
+    while it records and the softphone has no stream. Whether it is a call is for detect.py to say: during
+    one of the web client the technician may look at another tab, which changes the title.
     """
     processes = desktop.processes()
     softphone = family(processes, rules.processes, desktop.started)
@@ -143,10 +144,8 @@ def look(desktop: Desktop, com: Com, rules: Detection) -> Snapshot:
 
     phone = seen(softphone, rules.processes, is_browser=False)
     web = seen(browser, rules.browsers, is_browser=True)
-    has_client = any(rules.pbx.casefold() in title.casefold() for title in web.signals.titles)
-    if not browser or not has_client or phone.signals.capture:
-        return phone
-    return web if web.signals.capture or not softphone else phone
+    busy = phone.signals.capture or phone.signals.render
+    return web if not softphone or (web.signals.capture and not busy) else phone
 
 
 def _root(members: dict[int, int], sessions: list[Session], processes: list[Process]) -> int:
