@@ -53,7 +53,7 @@ def test_the_help_lists_every_command(wa: Wa, flag: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     commands = done.stdout.partition("Commands:")[2].split("\n")
     listed = [line.split()[0] for line in commands if line.startswith("  ") and line[2] != " "]
-    assert listed == ["agent", "queue", "review", "config", "server", "transcribe", "demo"]
+    assert listed == ["agent", "queue", "review", "doctor", "config", "server", "transcribe", "demo"]
 
 
 @pytest.mark.parametrize("command", ["agent", "queue", "config"])
@@ -215,7 +215,7 @@ def test_completion_is_installed_for_a_shell(wa: Wa, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("wa ", {"agent", "queue", "review", "config", "server", "transcribe", "demo"}),
+        ("wa ", {"agent", "queue", "review", "doctor", "config", "server", "transcribe", "demo"}),
         ("wa conf", {"config"}),
         ("wa config s", {"show", "set"}),
         ("wa zzzz x", set()),

@@ -333,7 +333,11 @@ def way_words(name: str) -> str:
         "log": _("the softphone's log"),
         "process-loopback": _("the softphone's own sound"),
         "endpoint-loopback": _("all sound of the output it plays on"),
+        "process-tap": _("the softphone's own sound"),
         "simulated": _("a simulated call"),
+        "pulse-microphone": _("the microphone"),
+        "wasapi-microphone": _("the microphone"),
+        "coreaudio-microphone": _("the microphone"),
         "pulse-stream": _("the softphone's own sound"),
         "pulse-monitor": _("the monitor of the output it plays on"),
     }.get(name, name)

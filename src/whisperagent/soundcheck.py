@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import correlation
 
 from whisperagent.detect import Signals
-from whisperagent.doctor import Finding, used, way_words
-from whisperagent.hosts import Device, Host
+from whisperagent.doctor import Finding, caller, used, way_words
+from whisperagent.hosts import Device, Host, Way
 from whisperagent.i18n import _
 from whisperagent.record import LOWEST_DBFS, SILENT_DBFS, level_dbfs
 from whisperagent.sides import Sides
@@ -93,16 +93,19 @@ def alike(one: "array[int]", other: "array[int]") -> float:
     return best
 
 
-def judge(heard: Heard, seen: Signals, devices: list[Device], wanted: str, capture: Capture) -> list[Finding]:
+def judge(
+    heard: Heard, seen: Signals, devices: list[Device], ways: list[Way], wanted: str, capture: Capture
+) -> list[Finding]:
     """In words: the technician's side, the caller's, and whether they are the same sound.
 
-    wanted: `recording.microphone`. capture: how each side was heard.
+    ways: how the caller can be heard here at all. wanted: `recording.microphone`. capture: how each side was
+    heard.
     """
     microphone = used(devices, "microphone", wanted)
     output = used(devices, "output")
     found = [
         _agent(heard.agent, microphone.name if microphone else "", capture.agent),
-        _caller(heard.caller, seen, output, capture.caller),
+        _caller(heard.caller, seen, output, ways, capture.caller),
     ]
     if heard.same >= SAME:
         found.append(
@@ -156,7 +159,9 @@ def _agent(side: Side, device: str, capture: str) -> Finding:
     )
 
 
-def _caller(side: Side, seen: Signals, output: Device | None, capture: str) -> Finding:
+def _caller(side: Side, seen: Signals, output: Device | None, ways: list[Way], capture: str) -> Finding:
+    if ways and not any(way.available for way in ways):
+        return caller(ways)
     way = way_words(capture)
     if not side.delivered_s or side.peak_dbfs <= LOWEST_DBFS:
         return Finding(

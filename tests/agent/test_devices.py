@@ -18,7 +18,7 @@ from tests.agent.fakes import OFF, READY, TALKING
 from whisperagent.cli import sound
 from whisperagent.detect import Signals
 from whisperagent.doctor import Finding
-from whisperagent.hosts import Device
+from whisperagent.hosts import Device, Way
 from whisperagent.soundcheck import SAME, Heard, Side, alike, hear, judge
 from whisperagent.wire import SAMPLE_RATE, Capture
 
@@ -38,9 +38,10 @@ def judged(
     same: float = 0.0,
     seen: Signals = TALKING,
     devices: list[Device] = DEVICES,
+    ways: list[Way] | None = None,
 ) -> dict[str, Finding]:
     capture = Capture(agent="wasapi-microphone", caller="endpoint-loopback")
-    found = judge(Heard(agent, caller, same), seen, devices, "", capture)
+    found = judge(Heard(agent, caller, same), seen, devices, ways or [], "", capture)
     return {finding.check: finding for finding in found}
 
 
@@ -98,6 +99,13 @@ def test_a_silent_caller_fails_with_the_reason(
     assert found.result == "failed"
     assert found.what == f"caller side silent: {words}"
     assert "call somebody" in found.fix
+
+
+def test_a_caller_who_can_never_be_heard_here_is_not_blamed_on_the_softphone() -> None:
+    found = judged(caller=NOTHING, ways=[Way("process-tap", False, "macOS gives it to nobody", "use Linux")])
+    assert found["caller"].result == "failed"
+    assert "macOS" in found["caller"].why
+    assert found["caller"].fix == "use Linux"
 
 
 def test_a_caller_who_says_nothing_is_a_warning() -> None:

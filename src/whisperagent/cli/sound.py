@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,7 @@ from whisperagent.doctor import Finding, look, softphone
 from whisperagent.hosts import Device, Host, Listening, choose, this_pc
 from whisperagent.i18n import _
 from whisperagent.record import LOWEST_DBFS
-from whisperagent.settings import Loaded
+from whisperagent.settings import Loaded, Settings
 from whisperagent.tui.words import clean
 
 LIVE_S = 5.0
@@ -74,12 +74,12 @@ def test(loaded: Loaded, simulate: Path | None, speed: float, *, json: bool) -> 
     """Listen to both sides, say what was heard; ends with 1 when a side gave no sound."""
     if simulate is None:
         pc = this_pc(loaded.settings)
-        found = _tested(pc, loaded, pc.devices)
+        found = _tested(pc, pc, loaded.settings)
     else:
         # Not the agent's home: a simulated call keeps there when it began, and this one is not the agent's.
         with TemporaryDirectory() as home:
             host = choose(loaded.settings, simulate, speed, Path(home))
-            found = _tested(host, loaded, list, wait_s=CALL_WAIT_S)
+            found = _tested(host, None, loaded.settings)
     if json:
         console.print_json(found)
     else:
@@ -88,21 +88,18 @@ def test(loaded: Loaded, simulate: Path | None, speed: float, *, json: bool) -> 
     raise typer.Exit(1 if any(finding.result == "failed" for finding in found) else 0)
 
 
-def _tested(
-    host: Host, loaded: Loaded, devices_of: Callable[[], list[Device]], wait_s: float = 0.0
-) -> list[Finding]:
-    """wait_s: for a call to begin; a real one is for the person at the telephone to make."""
+def _tested(host: Host, pc: Listening | None, settings: Settings) -> list[Finding]:
+    """pc: the host once more, where it is not simulated."""
     try:
-        return asyncio.run(_heard(host, loaded, devices_of, wait_s))
+        return asyncio.run(_heard(host, pc, settings))
     finally:
         host.close()
 
 
-async def _heard(
-    host: Host, loaded: Loaded, devices_of: Callable[[], list[Device]], wait_s: float
-) -> list[Finding]:
+async def _heard(host: Host, pc: Listening | None, settings: Settings) -> list[Finding]:
     seen = await look(host)
-    until = host.clock() + wait_s
+    # A real call is for the person at the telephone to make; a simulated one begins after a moment.
+    until = host.clock() + (CALL_WAIT_S if pc is None else 0.0)
     while not seen.capture and host.clock() < until:
         await host.sleep(soundcheck.LISTEN_S)
         seen = host.signals()
@@ -113,10 +110,10 @@ async def _heard(
     )
     with console.progress(_("listening"), soundcheck.TEST_S) as bar:
         heard = await soundcheck.hear(host, progress=bar.update)
-    wanted = loaded.settings.recording.microphone
+    known, ways = (pc.devices(), pc.caller_ways()) if pc is not None else ([], [])
     return [
-        softphone(seen, loaded.settings.detection),
-        *soundcheck.judge(heard, seen, devices_of(), wanted, host.capture),
+        softphone(seen, settings.detection),
+        *soundcheck.judge(heard, seen, known, ways, settings.recording.microphone, host.capture),
     ]
 
 
