@@ -14,13 +14,15 @@ from functools import partial
 from litestar import Litestar
 from litestar.datastructures import MutableScopeHeaders
 from litestar.di import Provide
+from litestar.enums import ScopeType
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
-from litestar.types import Message, Scope
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from whisperagent import __version__, wire
+from whisperagent.i18n import _
 from whisperagent.settings import Loaded
 from whisperserver import auth, keys, problems
 from whisperserver.api.audio import AudioController
@@ -31,6 +33,7 @@ from whisperserver.api.uploads import UploadsController
 from whisperserver.ingest import Ingest
 from whisperserver.live import Live
 from whisperserver.metrics import Measured, Metrics
+from whisperserver.refusals import Stopping
 from whisperserver.services import Services
 from whisperserver.store import blobs, claims, database
 from whisperserver.sweep import Sweeper
@@ -103,6 +106,7 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
         },
         middleware=[
             DefineMiddleware(Measured, metrics=services.metrics),
+            _Stoppable,
             DefineMiddleware(auth.Authentication, serve=settings.serve),
         ],
         exception_handlers={Exception: problems.answer},
@@ -112,6 +116,30 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
         openapi_config=_openapi(),
         logging_config=None,
     )
+
+
+class _Stoppable:
+    """Middleware: a request that is cut off because the server stops is answered, if it still can be.
+
+    uvicorn cancels what is left when its patience ends, and takes what rises from that for a fault.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            if scope["type"] == ScopeType.HTTP and not begun:
+                raise Stopping(_("the server stops"), fix=_("try again later")) from None
 
 
 class Patience:

@@ -4,6 +4,7 @@ Rules: only the fields of FIELDS are written; ids of calls are, words of calls, 
 telephone numbers are masked wherever they come up, in tracebacks too. Libraries log through the same door.
 """
 
+import asyncio
 import logging
 import re
 import sys
@@ -44,11 +45,17 @@ def set_up(level: str = "INFO") -> None:
             processors=[_allowed, renderer],
         )
     )
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so is the connection that SQLAlchemy gives up because the task that had it was ended."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _allowed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -25,6 +25,7 @@ from whisperserver.refusals import (
     Lying,
     NoSuchRange,
     NotFound,
+    Stopping,
     TooLarge,
     WrongKind,
 )
@@ -32,7 +33,7 @@ from whisperserver.store.database import is_passing
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_S = 5
-"""How long a client is asked to wait when the database is busy."""
+"""How long a client is asked to wait when the database is busy, or the server stops."""
 
 KINDS: dict[type, tuple[int, str]] = {
     BadRequest: (400, "bad-request"),
@@ -48,6 +49,7 @@ KINDS: dict[type, tuple[int, str]] = {
     # Only a recording that was kept raises these two; of one that comes in, ingest.py says what is wrong.
     SealedError: (500, "unreadable"),
     AudioError: (500, "unreadable"),
+    Stopping: (503, "busy"),
     NoRoom: (507, "no-room"),
 }
 """A subclass is answered as its nearest base here."""
@@ -116,6 +118,8 @@ def _problem(status: int, name: str, path: str, what: str, why: str = "", fix: s
 def _headers(problem: WhisperError) -> dict[str, str]:
     if isinstance(problem, NotAuthenticated):
         return {"www-authenticate": "Bearer"}
+    if isinstance(problem, Stopping):
+        return {"retry-after": str(RETRY_S)}
     if isinstance(problem, NoSuchRange):
         return {"content-range": f"bytes */{problem.length}"}
     return {}

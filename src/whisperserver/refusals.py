@@ -35,6 +35,10 @@ class Lying(WhisperError):
     """Bytes and what is said about them do not agree."""
 
 
+class Stopping(WhisperError):
+    """The server ends before it could answer; the next one can."""
+
+
 class NoSuchRange(WhisperError):
     """A range that begins after the end. length: of the whole, in bytes."""
 

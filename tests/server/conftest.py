@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tests.server.ingest_fixtures import noise, srec
+from tests.server.ingest_fixtures import PromptServer, noise, srec
 from whisperagent import settings, wire
 from whisperserver.app import Background, create_app
 from whisperserver.services import Services
@@ -76,7 +76,7 @@ class Server:
             ws_max_size=1 << 17,  # so that it is our limit that is seen
             timeout_graceful_shutdown=5,
         )
-        self._runner = uvicorn.Server(config)
+        self._runner = PromptServer(config)
         self._thread = threading.Thread(target=self._runner.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
         ready.result(20)

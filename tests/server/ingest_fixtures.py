@@ -161,12 +161,20 @@ def create_app(place: Place, max_bytes: int = MAX_BYTES) -> Litestar:
     )
 
 
+class PromptServer(uvicorn.Server):
+    """Sees at once that it is to stop: uvicorn itself looks ten times a second, and most tests are shorter."""
+
+    async def main_loop(self) -> None:
+        while not self.should_exit:
+            await asyncio.sleep(0.005)
+
+
 @contextmanager
 def listening(app: Litestar) -> Iterator[str]:
     """A real server on a free port of this machine; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, lifespan="off")
-    server = uvicorn.Server(config)
+    server = PromptServer(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20

@@ -657,7 +657,7 @@ BODY = st.one_of(
 
 
 @hypothesis_settings(
-    max_examples=250,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

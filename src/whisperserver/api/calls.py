@@ -4,7 +4,6 @@ Every authenticated extension may read, correct and decide on every call, becaus
 is done is audited under the extension that did it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -25,7 +24,7 @@ from whisperserver.api import answers
 from whisperserver.auth import Caller
 from whisperserver.refusals import BadRequest, NotFound
 from whisperserver.services import Services
-from whisperserver.store import calls, events, reviews, transcripts, workers
+from whisperserver.store import calls, erasing, reviews, transcripts, workers
 from whisperserver.tickets import as_approved, draft_for
 
 Words = Annotated[
@@ -186,24 +185,7 @@ class CallsController(Controller):
         """Destroy the recording's key, then its bytes, then everything said in it. Its id stays, so that it
         cannot come back by an upload sent again. Asked for again, it is answered again.
         """
-        erased: set[str] = set()
-        while True:
-            async with services.database.writing() as session:
-                call = await calls.find(session, call_id)
-                if call is None:
-                    raise NotFound(_("there is no call {call_id}").format(call_id=call_id))
-                if call.state == CallState.ERASED:
-                    return
-                left = {part.path for part in await calls.parts(session, call_id)} - erased
-                if not left:
-                    # The rows go last: until then a server that is killed still knows what to destroy.
-                    await calls.erase(session, call)
-                    events.audit(session, caller.extension, "erased", call_id)
-                    break
-            for path in left:
-                await asyncio.to_thread(services.recordings.erase, path)
-            erased |= left
-        await services.database.forget()
+        await erasing.erase(services.database, services.recordings, call_id, caller.extension)
 
 
 class StatusController(Controller):

@@ -1,6 +1,7 @@
 """`wa server`: run the server, and what its administrator needs beside it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,32 @@ def worker(
 
     logs.set_up()
     run(loaded, until_eof=until_eof)
+
+
+@server.command(help=_("Have calls transcribed again that failed or were laid aside."))
+def retry(
+    call_ids: Annotated[list[str] | None, typer.Argument(metavar="CALL_ID…", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help=_("All that failed or were laid aside."))] = False,
+) -> None:
+    if bool(call_ids) == everything:
+        raise UsageError(
+            _("which calls?"), fix=_("`wa server retry CALL_ID`, or `wa server retry --all` for all of them")
+        )
+    loaded = settings.load()
+    import asyncio
+
+    from whisperserver.store import database, transcripts
+
+    where = database.location(loaded.settings, loaded.paths)
+    if not where.exists():
+        raise UsageError(_("there are no calls in {path}").format(path=where))
+
+    async def begin_anew() -> Sequence[str]:
+        async with database.opened(where) as store, store.writing() as session:
+            return await transcripts.retry(session, call_ids or ())
+
+    for call_id in asyncio.run(begin_anew()):
+        console.print_data(call_id)
 
 
 @server.command(help=_("Make the token by which a PC of this extension proves who it is."))

@@ -103,6 +103,16 @@ class Database:
         await self._engine.dispose()
 
 
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Database]:
+    """The database, for the time of the block."""
+    database = Database(path)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 def is_passing(problem: Exception) -> bool:
     """Is it a database that is locked, or has no room: no fault, and over some time?"""
     name = str(getattr(getattr(problem, "orig", None), "sqlite_errorname", ""))

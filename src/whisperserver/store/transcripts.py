@@ -62,8 +62,20 @@ async def begin(session: AsyncSession, call_id: str) -> Sequence[PartRow]:
     return await calls.parts(session, call_id)
 
 
-async def begin_anew(session: AsyncSession, call_id: str) -> None:
-    """Have a call transcribed that was given up. raises NotFound, Gone; Conflict: it was not given up."""
+async def retry(session: AsyncSession, call_ids: Sequence[str]) -> Sequence[str]:
+    """Have calls transcribed that were given up; all of them when none is named. Gives their ids.
+
+    raises NotFound, Gone; Conflict: one was not given up.
+    """
+    if not call_ids:
+        given_up = select(CallRow.call_id).where(CallRow.state.in_(GIVEN_UP))
+        call_ids = (await session.scalars(given_up)).all()
+    for call_id in call_ids:
+        await _begin_anew(session, call_id)
+    return call_ids
+
+
+async def _begin_anew(session: AsyncSession, call_id: str) -> None:
     call = await calls.get(session, call_id)
     if call.state not in GIVEN_UP:
         raise Conflict(
@@ -74,11 +86,6 @@ async def begin_anew(session: AsyncSession, call_id: str) -> None:
     calls.move(session, call, CallState.RECEIVED)
     events.audit(session, ADMINISTRATOR, "retried", call_id)
     await jobs.enqueue_transcription(session, call_id)
-
-
-async def given_up(session: AsyncSession) -> Sequence[str]:
-    """Ids of the calls that wait for a person to have them transcribed anew."""
-    return (await session.scalars(select(CallRow.call_id).where(CallRow.state.in_(GIVEN_UP)))).all()
 
 
 async def progress(session: AsyncSession, call_id: str, share: float) -> None:
