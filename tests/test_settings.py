@@ -374,9 +374,13 @@ def allowed(section: msgspec.Struct, name: str) -> str:
             f"`{option}`" for option in sorted(field["enum"], key=lambda option: option != value)
         )
     lists = field["type"] == "array"
-    kind = {"string": "text", "integer": "whole number", "number": "number", "object": "table"}[
-        field["items"]["type"] if lists else field["type"]
-    ]
+    kind = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "object": "table",
+        "boolean": "`true`, `false`",
+    }[field["items"]["type"] if lists else field["type"]]
     limits = [
         f"{word} {field[key]:g}"
         for key, word in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("maximum", "≤"))
@@ -386,6 +390,8 @@ def allowed(section: msgspec.Struct, name: str) -> str:
 
 
 def toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(toml, value))}]"
     return (

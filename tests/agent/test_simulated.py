@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.fakes import frames, noise_call
-from whisperagent.errors import AudioError, HostUnavailable, UsageError, WhisperError
-from whisperagent.hosts import choose
+from whisperagent.errors import AudioError, UsageError, WhisperError
 from whisperagent.hosts.simulated import ANSWER_S, SPEECH_S, WORK_S, SimulatedHost
 from whisperagent.wire import SAMPLE_RATE
 
@@ -162,9 +161,3 @@ def test_a_file_shorter_than_its_header_says_ends_in_silence(home: Path, tmp_pat
 def test_an_impossible_speed_is_refused(home: Path, call: Path, speed: float) -> None:
     with pytest.raises(UsageError):
         SimulatedHost(call, speed, home)
-
-
-def test_without_a_simulation_this_version_says_that_it_cannot_record(home: Path) -> None:
-    with pytest.raises(HostUnavailable) as error:
-        choose(None, 1.0, home)
-    assert "--simulate" in error.value.fix
