@@ -24,6 +24,8 @@ class Pc:
         call: wire.CurrentCall | None = None,
         updated_at: datetime = samples.NOW,
         calls_today: int = 0,
+        paused_until: datetime | None = None,
+        private: bool = False,
     ) -> None:
         """The agent says this of itself."""
         status = wire.AgentStatus(
@@ -38,6 +40,8 @@ class Pc:
             server_seen_at=samples.NOW - timedelta(minutes=2),
             call=call,
             calls_today=calls_today,
+            paused_until=paused_until,
+            private=private,
         )
         temporary = self.home / "agent.tmp"
         temporary.write_bytes(msgspec.json.encode(status))

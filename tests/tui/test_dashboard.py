@@ -1,8 +1,10 @@
 """The dashboard, fed by a real spool and a real agent.json."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,8 +13,9 @@ from textual.pilot import Pilot
 from tests.tui import samples
 from tests.tui.conftest import MakeApp
 from tests.tui.fake_server import FakeServer
-from tests.tui.looking import shown, until, until_shown
+from tests.tui.looking import shown, until, until_gone, until_shown
 from tests.tui.pc import Pc
+from whisperagent.control import Answer, Orders
 from whisperagent.tui.app import WaApp
 from whisperagent.tui.review import Review
 from whisperagent.wire import CallState, CurrentCall
@@ -72,11 +75,109 @@ def test_a_call_shows_the_word_the_clock_and_both_sides(watching: Callable[..., 
 
 def test_a_side_that_stays_silent_is_warned_of(watching: Callable[..., WaApp], pc: Pc) -> None:
     call = samples.talking()
-    silent = msgspec.structs.replace(call, levels={"agent": -18.0}, silent_s={"caller": 14.0})
-    pc.agent(call=silent)
+    silent = msgspec.structs.replace(call, levels={"agent": -18.0}, silent_s={"caller": 24.0})
+    pc.agent(call=msgspec.structs.replace(silent, alarms=("caller",)))
 
     async def script(pilot: Pilot[None]) -> None:
-        await until_shown(pilot, "⚠ silent for 14 s")
+        await until_shown(pilot, "⚠ silent for 24 s")
+        pc.agent(call=silent)
+        await until_gone(pilot, "silent for")
+
+    watching(script)
+
+
+def test_a_pause_and_a_private_call_cannot_be_overlooked(watching: Callable[..., WaApp], pc: Pc) -> None:
+    pc.agent(call=samples.talking(), paused_until=samples.NOW + timedelta(minutes=5))
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until_shown(pilot, "PAUSED until 14:35")
+        pc.agent(private=True)
+        await until_shown(pilot, "PRIVATE: this call is not recorded")
+        pc.agent()
+        await until_gone(pilot, "PRIVATE")
+
+    watching(script)
+
+
+class Obedient:
+    """An agent that does whatever it is told; orders: what that was."""
+
+    def __init__(self, home: Path) -> None:
+        self.orders: list[tuple[str, str]] = []
+        self._orders = Orders(home / "control")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._obey)
+
+    def __enter__(self) -> "Obedient":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _obey(self) -> None:
+        while not self._over.wait(0.02):
+            for name, order in self._orders.take():
+                self.orders.append((order.action, order.text))
+                self._orders.answer(name, Answer())
+
+
+@pytest.mark.parametrize(
+    ("keys", "said", "order"),
+    [
+        (["p"], "Paused: until p", ("pause", "")),
+        (["n", "P", "C", "1", "enter"], "Noted.", ("note", "PC1")),
+        (["x", "y"], "This call is not recorded.", ("private", "")),
+    ],
+    ids=["pause", "note", "private"],
+)
+def test_a_key_has_the_agent_obey(
+    watching: Callable[..., WaApp],
+    pc: Pc,
+    keys: list[str],
+    said: str,
+    order: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("whisperagent.status.SILENT_FOR", timedelta(days=365 * 100))
+    pc.agent(call=samples.talking())
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until_shown(pilot, "p Pause  n Note  x Private")
+        await pilot.press(*keys)
+        await until_shown(pilot, said)
+
+    with Obedient(pc.home) as agent:
+        watching(script)
+    assert agent.orders == [order]
+
+
+def test_a_call_is_not_destroyed_by_one_key(watching: Callable[..., WaApp], pc: Pc) -> None:
+    pc.agent(call=samples.talking())
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until_shown(pilot, "x Private")
+        await pilot.press("x")
+        await until_shown(pilot, "Is this call private?")
+        await pilot.press("enter")
+        await until_gone(pilot, "Is this call private?")
+
+    with Obedient(pc.home) as agent:
+        watching(script)
+    assert agent.orders == []
+
+
+def test_without_a_call_only_a_pause_is_offered_and_without_an_agent_nothing(
+    watching: Callable[..., WaApp], pc: Pc
+) -> None:
+    pc.agent()
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until_shown(pilot, "p Pause")
+        assert "x Private" not in shown(pilot.app)
+        pc.agent(updated_at=samples.NOW - timedelta(minutes=1))
+        await until_gone(pilot, "p Pause")
 
     watching(script)
 
