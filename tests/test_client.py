@@ -480,3 +480,23 @@ def self_signed(where: Path) -> Path:
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     where.write_bytes(private + certificate.public_bytes(pem))
     return where
+
+
+async def test_a_review_channel_that_does_not_answer_is_given_up() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Client(f"http://127.0.0.1:{port}", "201") as client:
+            with pytest.raises(ServerUnreachable, match="cannot reach"):
+                await client.channel().greet(0.2)
+
+
+async def test_the_servers_clock_is_that_of_its_newest_answer(web: Web) -> None:
+    async with Client(web.url, "201") as client:
+        assert client.server_clock is None
+        await client.server_key()
+        assert client.server_clock is not None
+        assert abs(client.server_clock - datetime.now(UTC)) < timedelta(minutes=1)

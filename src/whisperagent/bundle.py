@@ -25,11 +25,13 @@ from whisperagent.settings import Loaded, Paths
 
 LOG_TAIL = 1 << 18
 """Bytes of the log: the last days of a quiet PC."""
-NAMED = re.compile(r"(remote_party|note|title)=.*?(?= \w+=|$)")
-"""What the log says of people: up to the next field, or the end of the line."""
-STAMP = re.compile(r"^\S+ \S+ [A-Z]+ \S+: ")
-CALL_ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|https?://[^\s/]+)")
-"""What looks like a telephone number and is none."""
+NAMED = re.compile(r"remote_party=.*?(?= \w+=|$)")
+"""Whom the log names: up to the next field, or the end of the line."""
+NO_NUMBER = re.compile(
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|https?://[^\s/]+"
+    r"|\b\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:,\d+)?)?)?)"
+)
+"""What looks like a telephone number and is none: the id of a call, the address of a server, a time."""
 
 
 def write(file: Path, loaded: Loaded | ConfigError, findings: Sequence[Finding]) -> None:
@@ -70,12 +72,12 @@ def _versions() -> dict[str, object]:
         "python": sys.version,
         "system": platform.platform(),
         "at": datetime.now(UTC),
-        "packages": {each.name: each.version for each in distributions()},
+        "packages": {each.name: each.version for each in distributions() if each.name},
     }
 
 
 def _log(path: Path) -> str:
-    """The end of the log, without people."""
+    """The end of the log, without people; or why it cannot be read."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -83,21 +85,21 @@ def _log(path: Path) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
         return ""
+    except OSError as problem:
+        return str(problem)
     if size > LOG_TAIL:
         del lines[0]  # only the rest of it
     return "\n".join(_line(line) for line in lines)
 
 
 def _line(text: str) -> str:
-    """`text` without names and numbers of people; its time, its call and its addresses stay."""
-    stamp = found[0] if (found := STAMP.match(text)) else ""
-    rest = NAMED.sub(r"\1=•••", text[len(stamp) :])
-    pieces = CALL_ID.split(rest)  # what matched stands at the odd places
-    return stamp + "".join(piece if place % 2 else masked(piece) for place, piece in enumerate(pieces))
+    """`text` without names and numbers of people; its times, its calls and its addresses stay."""
+    pieces = NO_NUMBER.split(NAMED.sub("remote_party=•••", text))  # what matched stands at the odd places
+    return "".join(piece if place % 2 else masked(piece) for place, piece in enumerate(pieces))
 
 
 def _without_numbers(finding: Finding) -> Finding:
-    return msgspec.structs.replace(finding, why=_line(finding.why))
+    return msgspec.structs.replace(finding, what=_line(finding.what), why=_line(finding.why))
 
 
 def _json(value: object) -> bytes:

@@ -27,6 +27,7 @@ from whisperagent.i18n import _, ngettext
 from whisperagent.keys import Keys
 from whisperagent.settings import Detection, Loaded, Paths, Settings, paths, token
 from whisperagent.spool import Item, Spool
+from whisperagent.upload import in_words
 from whisperagent.wire import ServerKey, SpoolState
 
 Result = Literal["ok", "warning", "failed", "not here"]
@@ -106,10 +107,11 @@ def config(settings: Settings, where: Paths) -> Finding:
         detect.check(settings.detection, settings.accounts)
     except ConfigError as problem:
         return failed("config", problem)
-    if not where.config.exists():
-        what = _("there is no {path}: every setting is at its default").format(path=where.config)
-        return Finding("config", "ok", what)
-    return Finding("config", "ok", _("{path} is in order").format(path=where.config))
+    shared = where.shared / "config.toml" if where.shared is not None else None
+    read = [str(path) for path in (shared, where.config) if path is not None and path.exists()]
+    if not read:
+        return Finding("config", "ok", _("there is no {path} yet").format(path=where.config))
+    return Finding("config", "ok", _("the settings are in order: {paths}").format(paths=", ".join(read)))
 
 
 def extension(settings: Settings) -> Finding:
@@ -467,7 +469,7 @@ async def ask(settings: Settings, proof: str) -> Answers:
                 await client.channel().greet(ANSWER_S)
             except WhisperError as error:
                 unheard = error
-    return Answers(shown, problem, ahead.total_seconds() if ahead else None, unheard)
+    return Answers(shown, problem, None if ahead is None else ahead.total_seconds(), unheard)
 
 
 def server(url: str, answers: Answers) -> Finding:
@@ -526,12 +528,11 @@ def channel(problem: WhisperError | None) -> Finding:
     if problem is None:
         return Finding("channel", "ok", _("the server tells when a transcript is ready"))
     result: Result = "failed" if isinstance(problem, NotAuthenticated | ServerUnreachable) else "warning"
-    why = " ".join(filter(None, [problem.what, problem.why and f"({problem.why})"]))
     return Finding(
         "channel",
         result,
         _("nobody is told when a transcript is ready; calls are sent all the same"),
-        why,
+        in_words(problem),
         problem.fix or _("a proxy before the server must let websockets through"),
     )
 

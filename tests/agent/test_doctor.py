@@ -240,6 +240,16 @@ def test_a_broken_config_is_said_and_the_pc_is_looked_at_all_the_same(home: Path
     assert found["server"].result == "not here"
 
 
+def test_the_settings_for_everybody_are_named_too(loaded: Load, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+    (home / "config.toml").touch()
+    here = loaded()
+    found = examined(replace(here, paths=replace(here.paths, shared=tmp_path)))["config"]
+    assert found.result == "ok"
+    assert str(tmp_path / "config.toml") in found.what
+    assert str(home / "config.toml") in found.what
+
+
 def test_a_pattern_that_is_none_fails(loaded: Load) -> None:
     found = examined(loaded({"detection.titles": ["("]}))["config"]
     assert found.result == "failed"
@@ -503,6 +513,7 @@ def test_the_bundle_tells_support_all_of_the_pc_and_nothing_of_a_call(
     assert "recording 0199e000-0001-7000-8000-000000000001 remote_party=••• part=1" in packed["agent.log"]
     assert "http://127.0.0.1:3002 said +33•••••678" in packed["agent.log"]
     assert json.loads(packed["agent.json"])["call"]["recorded_s"] == 3.0
+    assert "2026-01-05 at" in packed["findings.json"]
     assert json.loads(packed["settings.json"])["agent.extension"] == "201"
     assert __version__ in packed["versions.json"]
 
