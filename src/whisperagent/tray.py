@@ -4,13 +4,14 @@
 `wa agent pause` does, so the agent knows nothing of it. Needs the extra `tray`.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from whisperagent import control, status
+from whisperagent import console, control, status
 from whisperagent.control import Action
 from whisperagent.errors import HostUnavailable, NotInstalled, WhisperError
 from whisperagent.hosts import notify, terminal
@@ -125,6 +126,9 @@ def run(loaded: Loaded) -> None:
             why=str(problem) or type(problem).__name__,
             fix=_("run it in a desktop session; `wa agent status` tells the same"),
         ) from None
+    quiet = logging.getLogger("pystray")
+    quiet.propagate = False
+    quiet.addHandler(_NoPlace())
     tray = Tray(loaded.paths)
     tray.look()
     icon = pystray.Icon("whisperagent", picture(tray.seen.look), "WhisperAgent", menu(pystray, tray))
@@ -141,6 +145,17 @@ def run(loaded: Loaded) -> None:
         icon.run(follow)
     finally:
         closed.set()
+
+
+class _NoPlace(logging.Handler):
+    """pystray logs a traceback for every try to show an icon where the desktop has no place for one."""
+
+    told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.told and record.levelno >= logging.ERROR:
+            self.told = True
+            console.say(_("this desktop does not show the icon: {why}").format(why=record.getMessage()))
 
 
 def show(icon: Any, now: Seen) -> None:
