@@ -148,7 +148,7 @@ def test_who_wants_the_softphone_alone_never_gets_the_whole_output(make: Make) -
     assert note == "caller: process-loopback: this Windows has no such device"
     endpoint(com, "headset-mic").packets.append(Packet(HELLO))
     eventually(lambda: hears(source, 0, HELLO))
-    assert host.capture.caller == "unknown"
+    assert host.capture.caller == "none"
     assert endpoint(com, "headset").clients == 0
 
 

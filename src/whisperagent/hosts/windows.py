@@ -168,14 +168,12 @@ class WindowsHost:
         self._com = com or Com()
         self._watch = Watch(self._desktop, self._com, settings.detection)
         self._listeners: list[Listener] = []
-        self._capture = Capture(agent=MICROPHONE)
+        self._way = "unknown"
 
     @property
     def capture(self) -> Capture:
-        for listener in self._listeners:
-            if listener.opened is not None and listener.opened.way != MICROPHONE:
-                self._capture = Capture(agent=MICROPHONE, caller=listener.opened.way)
-        return self._capture
+        """Of the last call when there is none now. caller: `none` when no way to it was open."""
+        return Capture(agent=MICROPHONE, caller=self._way)
 
     def clock(self) -> float:
         return clock()
@@ -195,6 +193,7 @@ class WindowsHost:
             if not self._find_microphone(Sound(self._com)):
                 raise self._no_microphone()
         self._reap()
+        self._way = "unknown"
         microphone = _listener(self._com, AGENT, self._microphone, self._microphone_moved)
         caller = _listener(self._com, CALLER, self._caller, self._caller_moved)
         self._listeners = [microphone, caller]
@@ -335,7 +334,9 @@ class WindowsHost:
                 self.refused[name] = in_words(problem)
             else:
                 self.refused.pop(name, None)
+                self._way = name
                 return ear
+        self._way = self._way if self._way != "unknown" else "none"
         raise HostUnavailable(
             _("the caller cannot be heard"),
             why="; ".join(f"{name}: {why}" for name, why in self.refused.items()),
@@ -397,7 +398,6 @@ class WindowsHost:
     def _reap(self) -> None:
         for listener in self._listeners:
             listener.close()
-        self._capture = self.capture
         self._listeners = []
 
 
