@@ -74,7 +74,6 @@ class CallWatch:
         self._interrupted: Item | None = None
         self._decide_by = 0.0
         self._continues = False
-        self._next_look = 0.0
         self._hooks = Hooks(settings)
         self._ringing = False
         self._rings_since: float | None = None
@@ -232,9 +231,6 @@ class CallWatch:
 
     def _look(self) -> None:
         now = self._host.clock()
-        if now < self._next_look and not self._ringing:
-            return
-        self._next_look = now + self._settings.detection.poll_s
         signals = self._hooks.add(self._host.signals())
         if self._recorder is not None:
             signals = replace(signals, silent_s=now - self._sounded_at)

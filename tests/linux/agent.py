@@ -1,6 +1,5 @@
 """The agent on this PC, in a process of its own, and what it has recorded."""
 
-import io
 import json
 import subprocess
 import sys
@@ -9,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.agent.fakes import local_key
+from tests.agent.fakes import local_key, pcm
 from tests.agent.processes import AgentProcess
 from tests.linux.sound import Samples, sides
-from whisperagent import sealed
+from whisperagent.spool import Spool
+from whisperagent.wire import SAMPLE_RATE, CallMetadata
 
 
 class Agent(AgentProcess):
@@ -49,23 +49,26 @@ class Agent(AgentProcess):
         self.wait_for(lambda: self.recorded_s() >= until_s)
 
 
-class Part(NamedTuple):
-    """A part of a call as it lies in the queue, opened."""
+TAIL_S = 0.5
+"""What the recorder keeps after the last stream was seen; what a technician says on is in it."""
 
-    metadata: dict[str, Any]
+
+class Part(NamedTuple):
+    """A part of a call as it lies in the queue, opened; the sides up to when the streams had gone."""
+
+    metadata: CallMetadata
     technician: Samples
     caller: Samples
 
     @property
     def marks(self) -> list[str]:
-        return [mark["kind"] for mark in self.metadata["marks"]]
+        return [mark.kind for mark in self.metadata.marks]
 
 
 def queued(home: Path) -> list[Part]:
     """Every part that waits to be sent, oldest first."""
-    found = []
-    for path in sorted((home / "spool" / "queued").glob("*.srec")):
-        pcm = b"".join(sealed.Reader(io.BytesIO(path.read_bytes()), local_key(home)).salvage())
-        entry = json.loads(path.with_suffix(".json").read_bytes())
-        found.append(Part(entry["metadata"], *sides(pcm)))
-    return found
+    tail = round(4 * TAIL_S * SAMPLE_RATE)
+    return [
+        Part(item.entry.metadata, *sides(pcm(item.path, local_key(home))[:-tail]))
+        for item in sorted(Spool(home / "spool").waiting(), key=lambda item: (item.started_at, item.part))
+    ]

@@ -22,6 +22,8 @@ TONE_S = 90
 WINDOW = SAMPLE_RATE // 10
 LOUD, QUIET = 0.05, 0.005
 """Amplitude of a tone that is there, and of one that is not; it is played at 0.25."""
+NULL_SINK = "rate=48000 norewinds=1"
+"""With rewinds it renders two seconds ahead while it is idle, as no real device does."""
 
 Samples = npt.NDArray[np.float64]
 
@@ -54,8 +56,8 @@ class PulseAudio:
     def start(self) -> None:
         modules = [
             f"module-native-protocol-unix auth-anonymous=1 socket={self._folder}/native",
-            "module-null-sink sink_name=headset rate=48000 sink_properties=device.description=Headset",
-            "module-null-sink sink_name=room rate=48000 sink_properties=device.description=Room",
+            f"module-null-sink {NULL_SINK} sink_name=headset sink_properties=device.description=Headset",
+            f"module-null-sink {NULL_SINK} sink_name=room sink_properties=device.description=Room",
             "module-remap-source source_name=mic master=room.monitor"
             " source_properties=device.description=Microphone",
         ]
@@ -81,7 +83,9 @@ class PulseAudio:
 
     def add_sink(self, name: str) -> str:
         """Plug in another headset; gives what `remove` wants."""
-        module = self.control("load-module", "module-null-sink", f"sink_name={name}", "rate=48000")
+        module = self.control(
+            "load-module", "module-null-sink", f"sink_name={name}", "rate=48000", "norewinds=1"
+        )
         self.warm(name)
         return module
 
@@ -89,8 +93,13 @@ class PulseAudio:
         self.control("unload-module", module)
 
     def warm(self, sink: str) -> None:
-        """Keep a null sink at a short latency: idle, it renders two seconds ahead, as no real device does."""
+        """Keep a sink at the latency of a telephone call."""
         self.program(["pacat", "-p", "--raw", "--latency-msec=20", "--device", sink, "/dev/zero"])
+
+    def play(self, raw: Path, sink: str, program: str = "pacat") -> "subprocess.Popen[bytes]":
+        """Play a raw file, 16 kHz mono, as a program of that name."""
+        form = ["--raw", "--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=40"]
+        return self.program([program, "-p", *form, "--device", sink, str(raw)])
 
     def program(self, command: list[str]) -> "subprocess.Popen[bytes]":
         """A program that uses this server, until it is stopped or the server is."""
@@ -147,11 +156,13 @@ class Softphone:
 
     def listen(self, source: str = "mic") -> None:
         """Take the microphone."""
-        self._capture = self._stream(str(self._binary), "-r", source)
+        self._capture = self._server.program(
+            [str(self._binary), "-r", "--latency-msec=40", "--device", source]
+        )
 
     def play(self, hertz: int = CALLER_HZ, sink: str = "headset") -> "subprocess.Popen[bytes]":
         """Let the caller be heard."""
-        self._render.append(self._stream(str(self._binary), "-p", sink, str(self.tones.file(hertz))))
+        self._render.append(self._server.play(self.tones.file(hertz), sink, str(self._binary)))
         return self._render[-1]
 
     def call(self) -> None:
@@ -180,11 +191,7 @@ class Softphone:
 
     def speak(self, hertz: int = TECHNICIAN_HZ) -> None:
         """The technician speaks, which is no doing of the softphone's."""
-        self._stream("pacat", "-p", "room", str(self.tones.file(hertz)))
-
-    def _stream(self, program: str, direction: str, device: str, *file: str) -> "subprocess.Popen[bytes]":
-        form = ["--raw", "--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=40"]
-        return self._server.program([program, direction, *form, "--device", device, *file])
+        self._server.play(self.tones.file(hertz), "room")
 
 
 def tone(samples: Samples, hertz: int) -> Samples:

@@ -19,6 +19,7 @@ from tests.linux.sound import (
     tone,
     wait_for,
 )
+from whisperagent.wire import Capture
 
 pytestmark = pytest.mark.slow
 
@@ -48,16 +49,14 @@ def test_a_call_is_recorded_with_each_voice_on_its_side(
     assert there(part.caller, CALLER_HZ) > 0.9
     assert absent(part.technician, CALLER_HZ)
     assert absent(part.caller, TECHNICIAN_HZ)
-    assert part.metadata["capture"] == {"agent": "pulse-microphone", "caller": "pulse-stream"}
-    assert part.metadata["complete"]
+    assert part.metadata.capture == Capture(agent="pulse-microphone", caller="pulse-stream")
+    assert part.metadata.complete
 
 
 def test_what_other_programs_play_is_not_recorded(
     agent: Agent, softphone: Softphone, pulse: PulseAudio, home: Path
 ) -> None:
-    music = softphone.tones.file(MUSIC_HZ)
-    form = ["--raw", "--format=s16le", "--rate=16000", "--channels=1"]
-    pulse.program(["pacat", "-p", *form, "--device", "headset", str(music)])
+    pulse.play(softphone.tones.file(MUSIC_HZ), "headset")
     softphone.call()
     agent.told("recording")
     agent.recorded(2)
@@ -115,7 +114,7 @@ def test_two_calls_are_two_recordings(agent: Agent, softphone: Softphone, home: 
         softphone.hang_up()
         agent.told("queued", count)
     first, second = queued(home)
-    assert first.metadata["call_id"] != second.metadata["call_id"]
+    assert first.metadata.call_id != second.metadata.call_id
     assert all(there(part.caller, CALLER_HZ) > 0.8 for part in (first, second))
 
 
@@ -216,8 +215,8 @@ def test_an_agent_killed_in_mid_call_goes_on_with_it_when_started_again(
         softphone.hang_up()
         again.told("queued", 2)
     before, after = queued(home)
-    assert before.metadata["call_id"] == after.metadata["call_id"]
-    assert [before.metadata["part"], after.metadata["part"]] == [1, 2]
+    assert before.metadata.call_id == after.metadata.call_id
+    assert [before.metadata.part, after.metadata.part] == [1, 2]
     for part in (before, after):
         assert there(part.caller, CALLER_HZ) > 0.8
         assert there(part.technician, TECHNICIAN_HZ) > 0.8

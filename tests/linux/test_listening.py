@@ -1,6 +1,8 @@
 """`wa agent devices`, `wa agent test` and `wa doctor` on real PulseAudio, beside a softphone in a call."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,6 +120,28 @@ def test_devices_tell_which_the_softphone_uses_and_how_loud_they_are(wa: Wa, cal
     # A tone of a quarter of full scale.
     assert found["headset"]["level_dbfs"] == pytest.approx(-12, abs=1)
     assert found["room"]["level_dbfs"] == -96
+
+
+def test_on_a_terminal_bars_move_and_the_loudest_levels_stay(
+    environment: dict[str, str], call: Softphone
+) -> None:
+    screen, terminal = os.openpty()
+    command = [sys.executable, "-m", "whisperagent", "agent", "devices"]
+    with subprocess.Popen(command, env=environment, stdout=terminal, stderr=terminal) as program:
+        os.close(terminal)
+        shown = b""
+        # At its end a terminal is an error on Linux.
+        with contextlib.suppress(OSError):
+            while more := os.read(screen, 4096):
+                shown += more
+    os.close(screen)
+    *drawn, table = shown.decode().split("\x1b[3A")
+    assert program.returncode == 0
+    assert len(drawn) > 10
+    assert "█" in drawn[-1]
+    assert "-12 dBFS" in next(
+        line for line in table.splitlines() if line.startswith("output") and "headset" in line
+    )
 
 
 def test_doctor_sees_the_call_the_microphone_and_the_caller(wa: Wa, call: Softphone) -> None:

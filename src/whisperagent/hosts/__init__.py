@@ -124,7 +124,7 @@ class Host(Protocol):
         """What a time on this host's clock is in UTC."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for `seconds` of this host's clock."""
+        """Wait for `seconds` of this host's clock, or less when the signals change meanwhile."""
 
     def signals(self) -> Signals:
         """What the softphone shows now."""

@@ -6,9 +6,10 @@ another; the caller is what the softphone plays, wherever it plays.
 """
 
 import asyncio
-import logging
+import contextlib
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from whisperagent.detect import Signals
@@ -21,7 +22,7 @@ from whisperagent.i18n import _
 from whisperagent.settings import Settings
 from whisperagent.wire import Capture
 
-log = logging.getLogger(__name__)
+CLOSING_S = 0.3
 
 
 class LinuxHost:
@@ -37,9 +38,12 @@ class LinuxHost:
         self._phones = Names(settings.detection.processes)
         self._browsers = Names(settings.detection.browsers if settings.detection.pbx else ())
         self._microphone = ""
+        self._shown = (False, False)
+        self._captured_at = -CLOSING_S
+        self._wake: Callable[[], object] = bool
         self._programs = Programs(self._phones, self._browsers)
         try:
-            self._server = SoundServer(self._programs.look_again)
+            self._server = SoundServer(self._streams_changed)
         except HostUnavailable:
             self._programs.close()
             raise
@@ -51,15 +55,26 @@ class LinuxHost:
         return datetime.fromtimestamp(time.time() - time.monotonic() + at, UTC)
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._wake = lambda: loop.call_soon_threadsafe(changed.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await changed.wait()
 
     def signals(self) -> Signals:
         streams, browser = self._streams(self._server.now)
+        capture, render = _active(streams)
+        now = self.clock()
+        if capture:
+            self._captured_at = now
+        # A softphone that hangs up closes one stream after the other: that is no hold.
+        capture = capture or (render and now - self._captured_at < CLOSING_S)
         running = self._programs.now[browser]
         return Signals(
             process=bool(streams or running.pids),
-            capture=any(stream.capture and stream.active for stream in streams),
-            render=any(not stream.capture and stream.active for stream in streams),
+            capture=capture,
+            render=render,
             titles=running.titles,
             browser=browser,
         )
@@ -116,6 +131,17 @@ class LinuxHost:
         self._server.close()
         self._programs.close()
 
+    def _streams_changed(self, seen: Snapshot) -> None:
+        """Called in the thread of the sound server."""
+        self._programs.look_again()
+        streams, _browser = self._streams(seen)
+        shown = _active(streams)
+        if shown != self._shown:
+            self._shown = shown
+            # The agent's loop may have ended.
+            with contextlib.suppress(RuntimeError):
+                self._wake()
+
     def _streams(self, seen: Snapshot) -> tuple[list[Stream], bool]:
         """The softphone's; or else, of a web client, the browser's and True."""
         phone = [stream for stream in seen.streams if self._is(stream, self._phones, browser=False)]
@@ -162,6 +188,12 @@ class LinuxHost:
             agent=self.capture.agent,
             caller="pulse-monitor" if caller.stream is None else "pulse-stream",
         )
+
+
+def _active(streams: list[Stream]) -> tuple[bool, bool]:
+    """Does any record, does any play?"""
+    active = [stream.capture for stream in streams if stream.active]
+    return True in active, False in active
 
 
 def _named(devices: list[SoundDevice], name: str) -> SoundDevice | None:

@@ -77,7 +77,7 @@ class SoundServer:
     raises HostUnavailable: libpulse is not installed, or no server answers.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[Snapshot], None]) -> None:
         self.now = Snapshot()
         self.error = ""
         self._changed = changed
@@ -140,7 +140,7 @@ class SoundServer:
 
     def _tell(self) -> None:
         self._answered.set()
-        self._changed()
+        self._changed(self.now)
 
 
 def _library() -> Any:

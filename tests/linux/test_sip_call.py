@@ -1,0 +1,128 @@
+"""A real telephone call, seen by the softphone's streams alone, recorded, transcribed."""
+
+import shutil
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.linux.agent import Agent, queued
+from tests.linux.sip import NEEDED, SipCall
+from tests.linux.sound import PulseAudio, Samples, wait_for
+from whisperagent.wire import SAMPLE_RATE
+from whisperserver.demo import line as lines
+from whisperserver.demo.play import Play, recording
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(
+        shutil.which(NEEDED) is None,
+        reason="baresip is missing: apt-get install baresip-core libasound2-plugins",
+    ),
+]
+
+BEGINS_S, ENDS_S = 1.5, 4.0
+MARKER_HZ, MARKER_S, MARKERS = 2500, 0.02, 10
+
+
+@pytest.fixture
+def sip(pulse: PulseAudio, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SipCall]:
+    folder = tmp_path / "sip"
+    folder.mkdir()
+    call = SipCall(pulse, folder, getattr(request, "param", "pcma"))
+    yield call
+    call.stop()
+
+
+def test_both_sides_of_a_telephone_call_are_there_to_the_last_marker(
+    sip: SipCall, pulse: PulseAudio, environment: dict[str, str], home: Path, tmp_path: Path
+) -> None:
+    markers = tmp_path / "markers.raw"
+    markers.write_bytes(_markers())
+    with Agent(environment) as agent:
+        agent.ready()
+        sip.dial()
+        began_s = wait_for(lambda: "detected" in agent.events())
+        confirmed_s = began_s + wait_for(lambda: "recording" in agent.events())
+        for sink in ("room", "far_room"):
+            pulse.play(markers, sink)
+        agent.recorded(MARKERS + 1)
+        sip.hang_up()
+        ended_s = wait_for(lambda: agent.status()["state"] == "ending")
+        agent.told("queued")
+    (part,) = queued(home)
+    print({"detected": began_s, "confirmed": confirmed_s, "ended": ended_s}, part.metadata)
+    for name, side in (("technician", part.technician), ("caller", part.caller)):
+        found = _found(side)
+        print(name, np.diff(found))
+        assert len(found) == MARKERS
+        # A telephone's jitter buffer inserts or drops a packet of 20 ms now and then.
+        assert np.abs(np.diff(found) - 1).max() < 0.045
+    skew = np.median(_found(part.technician) - _found(part.caller))
+    print("skew", skew)
+    assert confirmed_s < BEGINS_S
+    assert ended_s < ENDS_S
+    assert part.marks == []
+
+
+@pytest.mark.parametrize("sip", ["pcma", "g722"], indirect=True)
+@pytest.mark.parametrize("name", ["english", "french"])
+def test_a_telephone_call_becomes_a_transcript_with_the_right_words_of_each_side(
+    sip: SipCall, pulse: PulseAudio, name: str, tmp_path: Path
+) -> None:
+    call = recording(name)
+    technician, caller = _split(call.wav, tmp_path)
+    with lines.line(tmp_path / "line") as line:
+        line.start_server()
+        play = Play(line, call, 1.0)
+        line.agent.start()
+        wait_for(lambda: (line.pc / "agent.json").exists(), 30)
+        sip.dial()
+        voices = [pulse.play(technician, "room"), pulse.play(caller, "far_room")]
+        for voice in voices:
+            voice.wait()
+        sip.hang_up()
+        play.until("transcribed")
+        play.approve()
+        outcome = play.until_ticketed()
+    print(outcome.wer, outcome.speaker_accuracy, outcome.timings_s)
+    print([(segment.speaker, segment.text) for segment in outcome.transcript])
+    assert outcome.wer is not None
+    assert outcome.wer <= 0.2
+    assert outcome.speaker_accuracy is not None
+    assert outcome.speaker_accuracy >= 0.95
+
+
+def _markers() -> bytes:
+    """A short tone in the middle of every second, for so many seconds; a murmur between them."""
+    at = np.arange(MARKERS * SAMPLE_RATE) / SAMPLE_RATE
+    sound = 0.02 * np.sin(2 * np.pi * 300 * at)
+    burst = np.arange(round(MARKER_S * SAMPLE_RATE))
+    shape = 0.8 * np.sin(2 * np.pi * MARKER_HZ * burst / SAMPLE_RATE) * np.hanning(len(burst))
+    for second in range(MARKERS):
+        first = round((second + 0.5) * SAMPLE_RATE)
+        sound[first : first + len(shape)] += shape
+    return (32767 * sound).astype("<i2").tobytes()
+
+
+def _found(samples: Samples) -> Samples:
+    """When each marker is heard, in seconds."""
+    burst = np.arange(round(MARKER_S * SAMPLE_RATE)) / SAMPLE_RATE
+    wanted = np.exp(-2j * np.pi * MARKER_HZ * burst) * np.hanning(len(burst))
+    level = np.abs(np.convolve(samples, wanted[::-1], "same"))
+    loud = np.flatnonzero(level > level.max() / 2)
+    groups = np.split(loud, np.flatnonzero(np.diff(loud) > SAMPLE_RATE // 4) + 1)
+    return np.array([group[np.argmax(level[group])] for group in groups]) / SAMPLE_RATE
+
+
+def _split(call: Path, folder: Path) -> tuple[Path, Path]:
+    """Each side of a WAV call as a raw file."""
+    with wave.open(str(call), "rb") as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    sides = folder / "technician.raw", folder / "caller.raw"
+    for number, side in enumerate(sides):
+        side.write_bytes(both[:, number].tobytes())
+    return sides
