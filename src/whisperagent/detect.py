@@ -226,7 +226,7 @@ def _seen(state: State, signals: Signals, rules: Detection) -> _Seen:
     if signals.browser:
         # A capture that began with the web client in sight is a call, whatever tab is looked at later; any
         # other may be a meeting, also one beside a softphone's call, and what it merely plays is anything.
-        going_on = state.browser and state.phase is not Phase.ENDING and state.quiet_since is None
+        going_on = state.browser and state.quiet_since is None
         may_begin = (state.browser or state.phase is Phase.IDLE) and _shows(rules.pbx, signals.titles)
         talks = talks and (going_on or may_begin)
         plays = plays and talks
@@ -240,7 +240,7 @@ def _seen(state: State, signals: Signals, rules: Detection) -> _Seen:
         votes += MICROPHONE_VOTES if signals.streams else CAPTURE_VOTES
         talks = not signals.streams or votes >= CALL_VOTES
     # Where nothing on this PC can tell, the telephone system's word is enough.
-    talks = talks or (connected and not signals.streams)
+    talks = talks or (connected and not signals.streams and not signals.browser)
     if connected and signals.remote_party:
         named = [signals.remote_party[:PARTY_LIMIT]]
     # With several windows, keep to the one that named the party first: focus changes their order.

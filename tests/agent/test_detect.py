@@ -148,6 +148,21 @@ def follow(script: Script, rules: Detection = RULES) -> tuple[State, list[tuple[
             id="a call that rang before it, however soon after the last one, is another",
         ),
         pytest.param(
+            [(5, UNNAMED), (4, READY), (3, RINGING), (1, READY), (0.5, UNNAMED)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded), (13, CallSuspected)],
+            id="also when it is answered between two rings",
+        ),
+        pytest.param(
+            [(5, UNNAMED), (4, READY), (3, hooked(READY, "ringing")), (0.5, UNNAMED)],
+            [(0, CallSuspected), (1, CallConfirmed), (5, CallEnded), (12, CallSuspected)],
+            id="or rings where only the telephone system knows",
+        ),
+        pytest.param(
+            [(5, UNNAMED), (4, READY), (0.5, RINGING), (5, UNNAMED), (4, READY), (1, UNNAMED)],
+            [(0, CallSuspected), (1, CallConfirmed), (9.5, CallResumed), (18.5, CallResumed)],
+            id="a call may come back twice, and a beep is no ringing the second time either",
+        ),
+        pytest.param(
             [(5, UNNAMED), (4, READY), (0.5, RINGING), (1, READY), (5, UNNAMED)],
             [(0, CallSuspected), (1, CallConfirmed), (10.5, CallResumed)],
             id="a beep before its return makes no other call of it",
@@ -194,6 +209,16 @@ def follow(script: Script, rules: Detection = RULES) -> tuple[State, list[tuple[
             id="a call in the web client goes on while the technician looks at another tab",
         ),
         pytest.param([(60, MEETING)], [], id="a meeting in the browser is no call"),
+        pytest.param(
+            [(60, hooked(replace(MEETING, microphone=True), "connected", "7"))],
+            [],
+            id="not even while this extension talks on another telephone",
+        ),
+        pytest.param(
+            [(60, replace(WEB_READY, streams=False, hook="connected", hook_call="7"))],
+            [],
+            id="nor is a browser that runs meanwhile",
+        ),
         pytest.param(
             [(5, WEB_CALL), (5, RINGING), (5, MEETING), (20, WEB_READY)],
             [(0, CallSuspected), (1, CallConfirmed), (5, CallHeld), (10, CallResumed), (15, CallEnded)],
@@ -262,6 +287,19 @@ def follow(script: Script, rules: Detection = RULES) -> tuple[State, list[tuple[
             ],
             id="two calls without a pause are two when the telephone system says so",
         ),
+        pytest.param(
+            [(5, A), (2, hooked(READY, "connected", "8")), (1.5, B)],
+            [
+                (0, CallSuspected),
+                (1, CallConfirmed),
+                (5, CallHeld),
+                (7, CallEnded),
+                (7, CallSuspected),
+                (8, CallConfirmed),
+            ],
+            id="also when nobody talks for a moment between them",
+        ),
+        pytest.param([(9, hooked(UNNAMED, "ended"))], [], id="what it has just ended does not begin anew"),
         pytest.param(
             [(5, A), (5, READY), (5, A)],
             [(0, CallSuspected), (1, CallConfirmed), (10, CallResumed)],
