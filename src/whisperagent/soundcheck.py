@@ -6,7 +6,7 @@ The sound stays in memory and is forgotten; only its levels are told. `hear` lis
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import correlation
+from statistics import correlation, pstdev
 
 from whisperagent.detect import Signals
 from whisperagent.doctor import Finding, caller, used, way_words
@@ -26,6 +26,8 @@ SAME = 0.85
 SAME_LAG = 30
 SAME_PIECES = 100
 """Hundredths of a second: how far one side may be late, and how long both must sound to be compared."""
+STEADY_DB = 3.0
+"""What rises and falls by less, such as a tone or a hiss, is like nothing."""
 PIECE_FRAMES = SAMPLE_RATE // 100
 
 
@@ -86,10 +88,10 @@ def alike(one: "array[int]", other: "array[int]") -> float:
             for ours, theirs in zip(first[max(0, lag) :], second[max(0, -lag) :], strict=False)
             if min(ours, theirs) > SILENT_DBFS
         ]
-        ours, theirs = zip(*together, strict=True) if len(together) >= SAME_PIECES else ((0.0,), (0.0,))
-        # What never changes, such as a tone, is like nothing.
-        if min(ours) < max(ours) and min(theirs) < max(theirs):
-            best = max(best, correlation(ours, theirs))
+        if len(together) >= SAME_PIECES:
+            ours, theirs = zip(*together, strict=True)
+            if min(pstdev(ours), pstdev(theirs)) > STEADY_DB:
+                best = max(best, correlation(ours, theirs))
     return best
 
 

@@ -8,6 +8,7 @@ import wave
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
+from math import pi, sin
 from pathlib import Path
 from random import Random
 
@@ -178,6 +179,15 @@ def test_two_noises_that_begin_at_once_are_not_the_same_sound() -> None:
     before = bytes(2 * SAMPLE_RATE)
     one, other = (array("h", before + Random(seed).randbytes(8 * SAMPLE_RATE)) for seed in (1, 2))
     assert alike(one, other) < 0.6
+
+
+def test_two_tones_are_not_the_same_sound_though_both_end_at_once() -> None:
+    frames = range(5 * SAMPLE_RATE - 40)
+    one, other = (
+        array("h", [round(8000 * sin(2 * pi * hertz * at / SAMPLE_RATE)) for at in frames] + [0] * 40)
+        for hertz in (440, 1000)
+    )
+    assert alike(one, other) == 0.0
 
 
 def test_two_silences_are_not_the_same_sound() -> None:
