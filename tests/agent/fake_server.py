@@ -25,8 +25,8 @@ Answer = tuple[int, object]
 class FakeServer:
     """stored: (call_id, part) -> (bytes, metadata). asked: every upload, taken or not.
 
-    erased: calls that it was asked to erase. tokens: what proved who asked, of every request. token: the only one it accepts; empty: it asks for none.
-    ahead_s: how far its clock is ahead of ours.
+    known: calls that it has from elsewhere. erased: calls that it was asked to erase. tokens: what proved who asked, of every request. token: the only
+    one it accepts; empty: it asks for none. ahead_s: how far its clock is ahead of ours.
 
     fail: called with the metadata of an upload before it is stored; an answer it gives is sent instead.
     """
@@ -36,6 +36,7 @@ class FakeServer:
         self.stored: dict[tuple[str, int], tuple[bytes, wire.CallMetadata]] = {}
         self.asked: list[wire.CallMetadata] = []
         self.erased: set[str] = set()
+        self.known: set[str] = set()
         self.tokens: set[str] = set()
         self.token = ""
         self.ahead_s = 0.0
@@ -122,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         call_id = self.path.removeprefix(f"{wire.CALLS}/")
-        if all(known != call_id for known, _part in self.fake.stored):
+        if call_id not in self.fake.known | {known for known, _part in self.fake.stored}:
             self._say(404, {"type": "about:blank", "title": "not found", "status": 404})
             return
         self.fake.erased.add(call_id)

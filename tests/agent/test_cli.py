@@ -95,10 +95,12 @@ def test_without_an_extension_the_error_says_which_command_sets_it(wa: Wa, call:
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_simulation_the_error_is_honest(wa: Wa) -> None:
-    done = wa("agent", "run", "--headless")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be without a sound server")
+def test_a_pc_that_cannot_hear_is_one_clear_error(wa: Wa) -> None:
+    done = wa("agent", "run", "--headless", PULSE_SERVER="unix:/nowhere")
     assert done.returncode == 1
-    assert "--simulate" in done.stderr
+    assert "no sound server" in done.stderr
+    assert "pipewire" in done.stderr
     assert "Traceback" not in done.stderr
 
 
