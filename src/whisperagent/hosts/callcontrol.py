@@ -107,15 +107,14 @@ class CallControl:
     async def run(self) -> None:
         """Until cancelled, coming back from whatever happens."""
         while True:
-            wait_s = DELAYS_S[min(self._failures, len(DELAYS_S) - 1)] * random.uniform(0.7, 1.3)  # noqa: S311
-            self._failures += 1
+            refused = False
             try:
                 await self._follow()
             except ServerUnreachable as problem:
                 self._trouble(problem)
             except (NotAuthenticated, ServerRefused) as problem:
                 self._trouble(problem)
-                wait_s = REFUSED_S
+                refused = True
             except Exception as problem:
                 # Whatever it is: recording goes on without this hook.
                 log.exception("the Call Control API broke off")
@@ -123,7 +122,10 @@ class CallControl:
             finally:
                 # A call may end now and another begin, and nobody would tell.
                 self._now, self._ended_at = Hook(), -math.inf
-            await asyncio.sleep(wait_s)
+            wait_s = REFUSED_S if refused else DELAYS_S[min(self._failures, len(DELAYS_S) - 1)]
+            self._failures += 1
+            # All PCs of a company lose the telephone system at the same moment.
+            await asyncio.sleep(wait_s * random.uniform(0.7, 1.3))  # noqa: S311 - jitter, not a secret
 
     def _trouble(self, problem: WhisperError) -> None:
         if self.problem is None or (problem.what, problem.why) != (self.problem.what, self.problem.why):
