@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from whisperagent.hosts.family import Process
 from whisperagent.hosts.listening import clock
 from whisperagent.hosts.wasapi import CAPTURE, RENDER, Flow
-from whisperagent.hosts.win_desktop import Process
 
 INACTIVE, ACTIVE, EXPIRED = 0, 1, 2
 NOT_INITIALIZED = 0x800401F0

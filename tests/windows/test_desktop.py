@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.windows.fakes import FakeRegistry
-from whisperagent.hosts.win_desktop import CONSENT, Desktop, matches
+from whisperagent.hosts.family import matches
+from whisperagent.hosts.win_desktop import CONSENT, Desktop
 from whisperagent.settings import Detection
 
 IN_USE = {"LastUsedTimeStart": 133_700_000_000_000_000, "LastUsedTimeStop": 0}

@@ -23,9 +23,9 @@ from tests.windows.fakes import (
 )
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Block, Way
+from whisperagent.hosts.family import Process
 from whisperagent.hosts.listening import Sox, clock
 from whisperagent.hosts.wasapi import Sound
-from whisperagent.hosts.win_desktop import Process
 from whisperagent.hosts.windows import WindowsHost, WindowsSource
 from whisperagent.settings import Detection, Recording, Settings
 from whisperagent.wire import Capture

@@ -5,7 +5,7 @@ import pytest
 from tests.windows import fakes
 from tests.windows.fakes import EXPIRED, INACTIVE, Endpoint, FakeCom, FakeDesktop, Session
 from whisperagent.detect import Signals
-from whisperagent.hosts.win_desktop import Process
+from whisperagent.hosts.family import Process
 from whisperagent.hosts.windows import Snapshot, look
 from whisperagent.settings import Detection
 

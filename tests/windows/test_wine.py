@@ -183,6 +183,7 @@ def test_what_this_windows_has_not_is_said_in_words(windows: Windows) -> None:
     assert devices["Headset"] == "output"
     assert devices["Microphone"] == "microphone"
     assert found["ways"]["process-loopback"] == [False, "its build is 18362, and 19041 is needed"]
+    assert found["ways"]["endpoint-loopback"] == [False, "the device cannot be recorded in this way"]
     assert found["ways"]["streams"] == [False, "this Windows cannot do it"]
 
 

@@ -55,7 +55,7 @@ class Listener:
     """Hears one side from now until `close`.
 
     ear: opens the best ear there is. moved: is there a better one than this? entered: what the thread that
-    listens works within. errors: what a device may raise besides OSError; in_words: what one of them means.
+    listens works within. in_words: what an error of a device means.
     opened: the last ear that could be opened. problem: why none can be opened now; empty: one is.
     """
 
@@ -66,7 +66,6 @@ class Listener:
         moved: Callable[[Ear], bool] = lambda _ear: False,
         *,
         entered: Callable[[], AbstractContextManager[None]] = nullcontext,
-        errors: tuple[type[Exception], ...] = (),
         in_words: Callable[[Exception], str] = str,
     ) -> None:
         self.blocks: deque[Block] = deque()
@@ -77,7 +76,6 @@ class Listener:
         self._ear = ear
         self._moved = moved
         self._entered = entered
-        self._errors: tuple[type[Exception], ...] = (HostUnavailable, OSError, *errors)
         self._in_words = in_words
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._listen, name=f"listen {SIDES[side]}", daemon=True)
@@ -101,15 +99,14 @@ class Listener:
                     self._begin(ear)
                     failures = 0
                     self._hear(ear)
-                except self._errors as problem:
+                except Exception as problem:
+                    # Whatever a driver comes up with: the call goes on, and so does its other side.
                     self._lose(problem)
                     self._closing.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
                     failures += 1
                 finally:
                     if ear is not None:
                         self._end(ear)
-                # COM lets go of what nothing refers to, and must before this thread leaves it.
-                del ear
 
     def _begin(self, ear: Ear) -> None:
         before, self.opened = self.opened, ear
@@ -144,7 +141,7 @@ class Listener:
     def _end(self, ear: Ear) -> None:
         try:
             ear.stream.close()
-        except self._errors as problem:
+        except Exception as problem:
             log.debug("%s: %s", ear.name, problem)  # it went before us
 
     def _happen(self, kind: Literal["device lost", "device back", "device changed"], note: str) -> None:
@@ -169,6 +166,7 @@ class Sox:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         self._waiting: deque[tuple[bytes, float]] = deque()
         threading.Thread(target=self._read, name="sox", daemon=True).start()

@@ -7,11 +7,11 @@ side. It says so in its metadata and its marks, and `wa doctor` does too.
 """
 
 import asyncio
-import contextlib
 import ctypes
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Block, Device, Happening, Meter, Way
+from whisperagent.hosts.family import Process, family
 from whisperagent.hosts.listening import Ear, Listener, clock
-from whisperagent.hosts.win_desktop import matches
 from whisperagent.i18n import _
 from whisperagent.settings import Settings
 from whisperagent.wire import SAMPLE_RATE, Capture
@@ -77,7 +77,7 @@ class MacHost:
         if not any(device.kind == "microphone" for device in self.devices()):
             raise HostUnavailable(_("there is no microphone"), fix=_("plug in the headset"))
         self._reap()
-        self._listeners = [Listener(AGENT, lambda: _microphone(self._wanted), errors=_port_audio_errors())]
+        self._listeners = [Listener(AGENT, lambda: _microphone(self._wanted))]
         return MacSource(self._listeners[0])
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class MacHost:
         ]
 
     def signal_ways(self) -> list[Way]:
-        seen = self._audio.streams() is not None
+        seen = streams(self._audio.value) is not None
         return [
             Way(
                 "streams",
@@ -135,20 +135,14 @@ class MacHost:
             self._closing.wait(max(self._detection.poll_s, wait_s))
 
     def _look(self) -> Signals:
-        import psutil
-
-        pids: set[int] = set()
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if matches(process.name(), self._detection.processes):
-                    pids.update((process.pid, *(child.pid for child in process.children(recursive=True))))
-        streams = self._audio.streams()
-        ours = [stream for stream in streams or () if stream.pid in pids]
+        softphone = family(_processes(), self._detection.processes, _started)
+        found = streams(self._audio.value)
+        ours = [stream for stream in found or () if stream.pid in softphone]
         return Signals(
-            process=bool(pids),
+            process=bool(softphone),
             capture=any(stream.records for stream in ours),
             render=any(stream.plays for stream in ours),
-            streams=streams is not None,
+            streams=found is not None,
         )
 
     def _reap(self) -> None:
@@ -179,7 +173,7 @@ class MacSource:
 
 
 class CoreAudio:
-    """Which processes record and play, as Core Audio keeps it since macOS 14.2 (AudioHardware.h)."""
+    """Apple's library. raises HostUnavailable: it is not there."""
 
     def __init__(self) -> None:
         try:
@@ -187,23 +181,8 @@ class CoreAudio:
         except OSError as problem:
             raise HostUnavailable(_("there is no Core Audio"), why=str(problem)) from None
 
-    def streams(self) -> list[Stream] | None:
-        """None: this macOS does not say."""
-        listed = self._value(_SYSTEM, "prs#")
-        if listed is None:
-            return None
-        found = []
-        for (process,) in struct.iter_unpack("=I", listed):
-            pid, records, plays = (self._number(process, name) for name in ("ppid", "piri", "piro"))
-            if pid is not None:
-                found.append(Stream(pid, bool(records), bool(plays)))
-        return found
-
-    def _number(self, audio_object: int, name: str) -> int | None:
-        value = self._value(audio_object, name)
-        return struct.unpack("=i", value)[0] if value is not None and len(value) == 4 else None
-
-    def _value(self, audio_object: int, name: str) -> bytes | None:
+    def value(self, audio_object: int, name: str) -> bytes | None:
+        """The property `name` of an object; None: it has none (AudioObjectGetPropertyData)."""
         address = (ctypes.c_uint32 * 3)(_code(name), _code(_GLOBAL), 0)
         size = ctypes.c_uint32()
         if self._library.AudioObjectGetPropertyDataSize(audio_object, address, 0, None, ctypes.byref(size)):
@@ -214,6 +193,24 @@ class CoreAudio:
         ):
             return None
         return value.raw[: size.value]
+
+
+def streams(value: Callable[[int, str], bytes | None]) -> list[Stream] | None:
+    """What every process does, as Core Audio keeps it since macOS 14.2; None: this macOS does not.
+
+    value: as `CoreAudio.value`. The names are those of AudioHardware.h.
+    """
+    if (listed := value(_SYSTEM, "prs#")) is None:
+        return None
+
+    def number(process: int, name: str) -> int:
+        found = value(process, name)
+        return int(struct.unpack("=i", found)[0]) if found is not None and len(found) == 4 else 0
+
+    return [
+        Stream(number(process, "ppid"), bool(number(process, "piri")), bool(number(process, "piro")))
+        for (process,) in struct.iter_unpack("=I", listed)
+    ]
 
 
 class Microphone:
@@ -257,10 +254,22 @@ def _microphone(wanted: str) -> Ear:
     return Ear(MacHost.capture.agent, name, name, Microphone(chosen), steady=True)
 
 
-def _port_audio_errors() -> tuple[type[Exception], ...]:
-    import sounddevice
+def _processes() -> list[Process]:
+    import psutil
 
-    return (sounddevice.PortAudioError,)
+    listed = psutil.process_iter(["pid", "ppid", "name"])
+    found = (process.info for process in listed)
+    return [Process(one["pid"], one["ppid"] or 0, one["name"] or "") for one in found]
+
+
+def _started(pid: int) -> int | None:
+    import psutil
+
+    try:
+        created_at: float = psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+    return round(1000 * created_at)
 
 
 def _code(name: str) -> int:

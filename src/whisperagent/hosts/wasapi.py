@@ -134,6 +134,7 @@ class Com:
         params = _ActivationParams(_PROCESS_LOOPBACK_TYPE, pid, _INCLUDE_CHILDREN)
         blob = _Blob(_VT_BLOB, 0, 0, 0, ctypes.sizeof(params), ctypes.addressof(params))
         handler, operation = self._handler(), ctypes.POINTER(self._operation)()
+        handler.params = params  # for as long as Windows may look at them
         pointer = handler.QueryInterface(self._handler.interface)
         activate(
             ctypes.c_wchar_p(PROCESS_LOOPBACK),
@@ -160,9 +161,9 @@ class Sound:
     def endpoints(self) -> list[Endpoint]:
         """Those that are plugged in and not disabled. raises com.Error: there is no sound service."""
         return [
-            Endpoint(id, self._name(device), flow)
+            Endpoint(endpoint, self._name(device), flow)
             for flow in (RENDER, CAPTURE)
-            for id, device in self._active(flow)  # noqa: A001 - Windows' word
+            for endpoint, device in self._active(flow)
         ]
 
     def default(self, flow: Flow) -> str:
@@ -184,7 +185,7 @@ class Sound:
         refused: Exception | None = None
         answered = False
         for flow in (RENDER, CAPTURE):
-            for id, device in self._active(flow):  # noqa: A001 - Windows' word
+            for endpoint, device in self._active(flow):
                 try:
                     manager = self._com.activate(device, self._com.IAudioSessionManager2)
                     sessions = manager.GetSessionEnumerator()
@@ -193,25 +194,25 @@ class Sound:
                     refused = problem
                     continue
                 answered = True
-                found += (Session(pid, flow, id, active) for pid, active in self._at(sessions, count))
+                found += (Session(pid, flow, endpoint, active) for pid, active in self._at(sessions, count))
         if refused is not None and not answered:
             raise refused
         return found
 
-    def microphone(self, id: str) -> "Stream":  # noqa: A002 - Windows' word
+    def microphone(self, endpoint: str) -> "Stream":
         """raises com.Error: it is gone, or not for us."""
-        return Stream(self._com, self._client(id), 0)
+        return Stream(self._com, self._client(endpoint), 0)
 
-    def output(self, id: str) -> "Stream":  # noqa: A002 - Windows' word
+    def output(self, endpoint: str) -> "Stream":
         """All that this endpoint plays, whoever plays it. raises com.Error: it is gone."""
-        return Stream(self._com, self._client(id), _LOOPBACK)
+        return Stream(self._com, self._client(endpoint), _LOOPBACK)
 
     def process(self, pid: int) -> "Stream":
         """What one program and its children play. raises com.Error, OSError: this Windows cannot."""
         return Stream(self._com, self._com.process_client(pid), _LOOPBACK)
 
-    def _client(self, id: str) -> Any:  # noqa: A002 - Windows' word
-        return self._com.activate(self._devices.GetDevice(id), self._com.IAudioClient)
+    def _client(self, endpoint: str) -> Any:
+        return self._com.activate(self._devices.GetDevice(endpoint), self._com.IAudioClient)
 
     def _active(self, flow: Flow) -> Iterator[tuple[str, Any]]:
         devices = self._devices.EnumAudioEndpoints(flow, _ACTIVE)
@@ -274,7 +275,9 @@ class Stream:
 
     def close(self) -> None:
         """raises com.Error: the device went away before us."""
-        self._client.Stop()
+        client, self._client, self._capture = self._client, None, None
+        # What nothing refers to any more COM forgets, which it must before this thread leaves it.
+        client.Stop()
 
 
 def _began(frames: int, flags: int, ticks: int) -> float:
@@ -296,6 +299,7 @@ def in_words(problem: Exception) -> str:
         0x8007_0005: _("Windows does not allow it: see its privacy settings for the microphone"),
         0x8007_0490: _("there is no such device"),
         DEVICE_INVALIDATED: _("the device was unplugged or switched off"),
+        0x8889_0003: _("the device cannot be recorded in this way"),
         0x8889_0008: _("the device does not give the sound that we ask for"),
         0x8889_000A: _("another program has the device for itself alone"),
         0x8889_0010: _("Windows' sound service does not run"),

@@ -23,6 +23,7 @@ from itertools import chain
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Block, Device, Happening, Meter, Way
+from whisperagent.hosts.family import Process, family, matches
 from whisperagent.hosts.listening import Ear, Listener, Sox, clock
 from whisperagent.hosts.wasapi import (
     CAPTURE,
@@ -33,7 +34,7 @@ from whisperagent.hosts.wasapi import (
     Sound,
     in_words,
 )
-from whisperagent.hosts.win_desktop import Desktop, Process, family, matches
+from whisperagent.hosts.win_desktop import Desktop
 from whisperagent.i18n import _
 from whisperagent.settings import Detection, Settings
 from whisperagent.wire import Capture
@@ -91,10 +92,10 @@ class Watch:
                 try:
                     self.now = look(self._desktop, self._com, self._rules)
                     failing = False
-                except OSError as problem:
-                    # One look that fails ends no call: what was seen last stands.
+                except Exception as problem:
+                    # One look that fails ends no call, whatever it was: what was seen last stands.
                     if not failing:
-                        log.warning("the softphone cannot be seen: %s", problem)
+                        log.warning("the softphone cannot be seen: %s", problem, exc_info=True)
                     failing = True
                 absent = not self.now.signals.process
                 self._closing.wait(max(self._rules.poll_s, ABSENT_S) if absent else self._rules.poll_s)
@@ -156,7 +157,7 @@ def _root(members: dict[int, int], sessions: list[Session], processes: list[Proc
 
 
 class WindowsHost:
-    """raises HostUnavailable: Windows' sound service cannot be reached."""
+    """This PC. refused: why a way to the caller was not taken, by the way's name."""
 
     name = "windows"
     finished = False
@@ -230,35 +231,10 @@ class WindowsHost:
             ) from None
 
     def caller_ways(self) -> list[Way]:
-        """A process loopback is tried on ourselves, who play nothing."""
-        ways = [self._process_way()]
-        outputs = [device for device in self.devices() if device.kind == "output"]
-        chosen = next((device for device in outputs if device.in_use), None)
-        chosen = chosen or next((device for device in outputs if device.default), None)
-        if chosen is not None:
-            heard = _("all that plays on {device} is heard, not the softphone alone").format(
-                device=chosen.name
-            )
-            ways.append(Way(ENDPOINT, True, self.refused.get(ENDPOINT, "") or heard))
-        else:
-            ways.append(
-                Way(ENDPOINT, False, _("there is no output"), _("plug in a headset, or enable it in Windows"))
-            )
-        program, mix = shutil.which("sox"), self._stereo_mix()
-        if program is None:
-            ways.append(Way(SOX, False, _("sox is not installed"), _("only needed where nothing else works")))
-        elif not mix:
-            ways.append(
-                Way(
-                    SOX,
-                    False,
-                    _("no input records what the PC plays"),
-                    _("enable `Stereo Mix` in Windows' recording devices, if the card has it"),
-                )
-            )
-        else:
-            ways.append(Way(SOX, True, _("all that {device} records is heard").format(device=mix)))
-        return ways
+        """Each is tried; a process loopback on ourselves, who play nothing."""
+        with self._com.entered():
+            sound = Sound(self._com)
+            return [self._process_way(sound), self._endpoint_way(sound), self._sox_way(sound)]
 
     def signal_ways(self) -> list[Way]:
         problem = ""
@@ -359,20 +335,27 @@ class WindowsHost:
     def _by_endpoint(self, sound: Sound) -> Ear:
         found = self._watch.now.output or sound.default(RENDER)
         if not found:
-            raise HostUnavailable(_("there is no output"))
+            raise HostUnavailable(
+                _("there is no output"), fix=_("plug in a headset, or enable it in Windows' sound settings")
+            )
         return Ear(ENDPOINT, found, _named(sound, found), sound.output(found))
 
     def _by_sox(self, sound: Sound) -> Ear:
-        program, mix = shutil.which("sox"), _mix(sound)
-        if program is None:
-            raise HostUnavailable(_("sox is not installed"))
-        if not mix:
-            raise HostUnavailable(_("no input records what the PC plays"))
+        program, mix = self._sox(sound)
         return Ear(SOX, mix, mix, Sox(program, mix), steady=True)
 
-    def _stereo_mix(self) -> str:
-        with self._com.entered():
-            return _mix(Sound(self._com))
+    def _sox(self, sound: Sound) -> tuple[str, str]:
+        """The program, and the input that records what the PC plays."""
+        if (program := shutil.which("sox")) is None:
+            raise HostUnavailable(_("sox is not installed"), fix=_("only needed where nothing else works"))
+        inputs = [endpoint.name for endpoint in sound.endpoints() if endpoint.flow == CAPTURE]
+        for name in inputs:
+            if name.casefold().startswith(STEREO_MIX):
+                return program, name
+        raise HostUnavailable(
+            _("no input records what the PC plays"),
+            fix=_("enable `Stereo Mix` in Windows' recording devices, if the card has it"),
+        )
 
     def _check_build(self) -> None:
         if (build := self._desktop.build()) < PROCESS_LOOPBACK_BUILD:
@@ -384,16 +367,36 @@ class WindowsHost:
                 fix=_("Windows 10 2004 or newer can"),
             )
 
-    def _process_way(self) -> Way:
+    def _process_way(self, sound: Sound) -> Way:
         try:
             self._check_build()
-            with self._com.entered():
-                Sound(self._com).process(os.getpid()).close()
+            sound.process(os.getpid()).close()
         except HostUnavailable as problem:
             return Way(PROCESS, False, problem.why, problem.fix)
         except (self._com.Error, OSError) as problem:
             return Way(PROCESS, False, in_words(problem), _("Windows 11 can"))
         return Way(PROCESS, True, self.refused.get(PROCESS, ""))
+
+    def _endpoint_way(self, sound: Sound) -> Way:
+        try:
+            ear = self._by_endpoint(sound)
+            ear.stream.close()
+        except HostUnavailable as problem:
+            return Way(ENDPOINT, False, problem.what, problem.fix)
+        except (self._com.Error, OSError) as problem:
+            return Way(ENDPOINT, False, in_words(problem), _("plug the headset in again, or restart the PC"))
+        return Way(
+            ENDPOINT,
+            True,
+            _("all that plays on {device} is heard, not the softphone alone").format(device=ear.name),
+        )
+
+    def _sox_way(self, sound: Sound) -> Way:
+        try:
+            _program, mix = self._sox(sound)
+        except HostUnavailable as problem:
+            return Way(SOX, False, problem.what, problem.fix)
+        return Way(SOX, True, _("all that {device} records is heard").format(device=mix))
 
     def _reap(self) -> None:
         for listener in self._listeners:
@@ -433,10 +436,10 @@ class WindowsMeter:
 
     def read(self) -> dict[str, float]:
         levels = {}
-        for id, listener in self._listeners.items():  # noqa: A001 - Windows' word
+        for device, listener in self._listeners.items():
             blocks = [listener.blocks.popleft() for _ in range(len(listener.blocks))]
             if listener.opened is not None and not listener.problem:
-                levels[id] = max((_dbfs(block.pcm) for block in blocks), default=LOWEST_DBFS)
+                levels[device] = max((_dbfs(block.pcm) for block in blocks), default=LOWEST_DBFS)
         return levels
 
     def close(self) -> None:
@@ -447,9 +450,7 @@ class WindowsMeter:
 
 
 def _listener(com: Com, side: int, ear: Callable[[Sound], Ear], moved: Callable[[Ear], bool]) -> Listener:
-    return Listener(
-        side, lambda: ear(Sound(com)), moved, entered=com.entered, errors=(com.Error,), in_words=in_words
-    )
+    return Listener(side, lambda: ear(Sound(com)), moved, entered=com.entered, in_words=in_words)
 
 
 def _at(device: Device) -> Callable[[Sound], Ear]:
@@ -460,14 +461,8 @@ def _at(device: Device) -> Callable[[Sound], Ear]:
     return ear
 
 
-def _named(sound: Sound, id: str) -> str:  # noqa: A002 - Windows' word
-    return next((endpoint.name for endpoint in sound.endpoints() if endpoint.id == id), id)
-
-
-def _mix(sound: Sound) -> str:
-    """The name of an input that records what the PC plays, or nothing."""
-    inputs = [endpoint.name for endpoint in sound.endpoints() if endpoint.flow == CAPTURE]
-    return next((name for name in inputs if name.casefold().startswith(STEREO_MIX)), "")
+def _named(sound: Sound, wanted: str) -> str:
+    return next((endpoint.name for endpoint in sound.endpoints() if endpoint.id == wanted), wanted)
 
 
 def _dbfs(pcm: bytes) -> float:
