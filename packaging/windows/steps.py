@@ -1,6 +1,6 @@
 """What the Windows installer asks of Python: steps.py prepare | finish | remove
 
-    prepare  checks the options and writes them to config.toml and `token`; nothing is changed when one is wrong
+    prepare  checks the options and writes them to config.toml and `token`, or changes nothing
     finish   PATH, and the start at logon
     remove   takes both away; with /PURGE also what the agent wrote, but never a recording that was not sent
 
@@ -11,6 +11,7 @@ page, if there was one; SETUP_FOLDER, where it installs.
 Exit codes: 0, 2 (an option is wrong), 5 (recordings are not sent yet), 1 (anything else).
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -22,7 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from whisperagent import files, settings
-from whisperagent.errors import ConfigError, UsageError, WhisperError
+from whisperagent.errors import UsageError, WhisperError
+from whisperagent.hosts import autostart
 from whisperagent.i18n import _, ngettext, use
 from whisperagent.wire import SpoolState
 
@@ -133,11 +135,11 @@ def remove(given: dict[str, str], folder: Path) -> None:
             fix=_("let the agent send them, or see `wa queue list`"),
         )
     change_path(given, [], [str(folder / "bin")])
-    with winreg.CreateKeyEx(hive, RUN) as key:
-        try:
-            winreg.DeleteValue(key, "WhisperAgent")
-        except FileNotFoundError:
-            pass  # somebody has switched it off
+    # Somebody may have switched it off.
+    with winreg.CreateKeyEx(hive, RUN) as key, contextlib.suppress(FileNotFoundError):
+        winreg.DeleteValue(key, "WhisperAgent")
+    with contextlib.suppress(WhisperError):  # `wa agent install` makes a task, where a person asked for one
+        autostart.this_pc(settings.paths()).uninstall()
     if "PURGE" in given:
         for home in [*homes("ALLUSERS" in given), *([shared()] if "ALLUSERS" in given else [])]:
             shutil.rmtree(home, ignore_errors=True)

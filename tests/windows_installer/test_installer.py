@@ -1,0 +1,198 @@
+"""WhisperAgent-Setup.exe on a Windows (wine): install, run, upgrade and uninstall, all without a person."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import whisperagent
+from whisperagent import wire
+from whisperserver.demo import line as lines
+
+from .conftest import ROOT, UNINSTALL, Windows, path_on_windows, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+CALL = ROOT / "src" / "whisperserver" / "demo" / "calls" / "english.wav"
+RUN = r"Software\Microsoft\Windows\CurrentVersion\Run"
+Install = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def install(windows: Windows, setup: Path) -> Iterator[Install]:
+    """Run the installer silently; what it made is gone after the test."""
+
+    def run(*options: str) -> "subprocess.CompletedProcess[str]":
+        return windows.run(setup, "/S", *options)
+
+    yield run
+    for folder in (windows.programs, windows.drive / "Program Files" / "WhisperAgent"):
+        if (folder / "Uninstall.exe").exists():
+            uninstall(windows, folder=folder)
+    for home in (windows.home, windows.drive / "ProgramData" / "WhisperAgent"):
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def uninstall(windows: Windows, *options: str, folder: Path | None = None) -> str:
+    """Gives what it said. It goes on in a copy of itself, for which nobody can wait but by looking."""
+    where = folder or windows.programs
+    windows.log.unlink(missing_ok=True)
+    windows.run(where / "Uninstall.exe", "/S", *options)
+    wait_for(lambda: not where.exists(), "the uninstaller takes away the last file")
+    wait_for(lambda: "stay where" in windows.log.read_text("cp1252"), "it says so")
+    return windows.log.read_text("cp1252")
+
+
+def shown(windows: Windows) -> dict[str, Any]:
+    return {row["key"]: row["value"] for row in json.loads(windows.wa("config", "show", "--json").stdout)}
+
+
+def status(windows: Windows) -> dict[str, Any]:
+    path = windows.home / "agent.json"
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def recorded_s(windows: Windows) -> float:
+    return float((status(windows).get("call") or {}).get("recorded_s", 0.0))
+
+
+def unsent(windows: Windows) -> list[Path]:
+    return sorted((windows.home / "spool").glob("[!d]*/*.srec"))
+
+
+def test_a_silent_installation_leaves_a_working_agent_with_its_settings(
+    windows: Windows, install: Install
+) -> None:
+    options = ("/SERVER=http://127.0.0.1:3999", "/EXTENSION=201", "/NAME=Jeanne Dœuf", "/TOKEN=secret")
+    done = install("/NOSTART", *options)
+    assert done.returncode == 0, done.stdout
+    assert "secret" not in done.stdout
+
+    assert windows.wa("--version").stdout.strip() == f"wa {whisperagent.__version__}"
+    settings = shown(windows)
+    assert settings["server.url"] == "http://127.0.0.1:3999"
+    assert (settings["agent.extension"], settings["agent.name"]) == ("201", "Jeanne Dœuf")
+    assert (windows.home / "token").read_text() == "secret"
+
+    programs = r"C:\users\technician\AppData\Local\Programs\WhisperAgent"
+    assert windows.registry(r"HKCU\Environment", "Path") == rf"{programs}\bin"
+    assert windows.registry(rf"HKCU\{RUN}", "WhisperAgent") == (
+        rf'"{programs}\bin\waw.exe" agent run --headless'
+    )
+    assert windows.registry(rf"HKCU\{UNINSTALL}", "DisplayVersion") == whisperagent.__version__
+    assert windows.registry(rf"HKCU\{UNINSTALL}", "InstallLocation") == programs
+
+
+def test_doctor_speaks_on_windows(windows: Windows, install: Install) -> None:
+    install("/NOSTART", "/EXTENSION=201")
+    checks = {check["check"]: check["result"] for check in json.loads(windows.wa("doctor", "--json").stdout)}
+    assert (checks["config"], checks["extension"], checks["home"]) == ("ok", "ok", "ok")
+
+
+def test_wa_passes_its_arguments_and_the_exit_code(windows: Windows, install: Install) -> None:
+    install("/NOSTART")
+    name = r'D\'Œuvre "the \"one\"" 100%'
+    assert windows.wa("config", "set", "agent.name", name).returncode == 0
+    assert shown(windows)["agent.name"] == name
+    assert windows.wa("nonsense").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("/SERVER=nonsense", "wrong value for `server.url`"),
+        ("/EXTENSION=2 01", "wrong value for `agent.extension`"),
+        ("/SERVR=http://127.0.0.1:3002", "there is no option `SERVR`"),
+        ("/CODE=1234", "does not enrol a PC by a code yet"),
+        ("/TOKEN=two words", "a token has no spaces"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_error_and_changes_nothing(
+    windows: Windows, install: Install, option: str, words: str
+) -> None:
+    done = install("/NOSTART", "/NAME=New", option)
+    assert done.returncode == 2
+    assert done.stdout.count(words) == 1
+    assert not windows.programs.exists()
+    assert not windows.home.exists()
+    assert windows.registry(rf"HKCU\{UNINSTALL}", "DisplayVersion") is None
+
+
+def test_a_call_that_the_installed_agent_plays_is_on_the_server(
+    windows: Windows, install: Install, tmp_path: Path
+) -> None:
+    with lines.line(tmp_path / "line") as line:
+        line.start_server()
+        install("/NOSTART", f"/SERVER={line.url}", "/EXTENSION=201")
+        play = ("--once", "--simulate", path_on_windows(CALL), "--speed", "8")
+        done = windows.wa("agent", "run", "--headless", "--json", *play)
+        assert done.returncode == 0, done.stdout
+        asked = httpx.get(f"{line.url}{wire.CALLS}", headers={wire.EXTENSION_HEADER: "201"})
+        [call] = asked.json()["items"]
+    moments = [json.loads(text) for text in done.stdout.splitlines() if text.startswith("{")]
+    assert [moment["call_id"] for moment in moments if moment["event"] == "uploaded"] == [call["call_id"]]
+    assert call["extension"] == "201"
+
+
+def test_an_upgrade_while_a_call_is_recorded_loses_nothing_and_starts_the_agent_again(
+    windows: Windows, install: Install
+) -> None:
+    install("/NOSTART", "/SERVER=http://127.0.0.1:9", "/EXTENSION=201")
+    play = ("agent", "run", "--headless", "--simulate", path_on_windows(CALL))
+    windows.start(windows.programs / "bin" / "waw.exe", *play)
+    wait_for(lambda: recorded_s(windows) > 3, "the agent records")
+    before = status(windows)
+
+    done = install("/NOSTART")
+    assert done.returncode == 0, done.stdout
+    # Its own end, not ours: the recording was closed and queued.
+    assert [path.parent.name for path in unsent(windows)] == ["queued"]
+    wait_for(lambda: status(windows)["started_at"] != before["started_at"], "it starts again")
+    assert status(windows)["version"] == whisperagent.__version__
+    wait_for(lambda: recorded_s(windows) > 3, "it records on")
+
+    there = r"C:\users\technician\AppData\Local\Programs\WhisperAgent"
+    refused = windows.run(windows.programs / "Uninstall.exe", "/S", "/PURGE", f"_?={there}")
+    assert refused.returncode == 5
+    assert "not sent yet" in refused.stdout
+    assert windows.wa("--version").returncode == 0
+
+    assert "stay in" in uninstall(windows)
+    assert {path.parent.name for path in unsent(windows)} == {"queued"}
+    assert len(unsent(windows)) == 3
+    assert "201" in (windows.home / "config.toml").read_text()
+
+
+def test_an_uninstall_takes_away_all_that_was_put_there(windows: Windows, install: Install) -> None:
+    windows.quietly("wine", "reg", "add", r"HKCU\Environment", "/v", "Path", "/d", r"C:\other", "/f")
+    install("/NOSTART", "/EXTENSION=201")
+    uninstall(windows, "/PURGE")
+    assert not windows.home.exists()
+    assert windows.registry(r"HKCU\Environment", "Path") == r"C:\other"
+    assert windows.registry(rf"HKCU\{RUN}", "WhisperAgent") is None
+    assert windows.registry(rf"HKCU\{UNINSTALL}", "DisplayVersion") is None
+
+
+def test_for_everybody_on_a_pc_the_settings_are_where_all_read_them(
+    windows: Windows, install: Install
+) -> None:
+    done = install("/ALLUSERS", "/SERVER=http://127.0.0.1:3999", "/TOKEN=secret")
+    assert done.returncode == 0, done.stdout
+    programs = windows.drive / "Program Files" / "WhisperAgent"
+    rows = json.loads(windows.run(programs / "bin" / "wa.exe", "config", "show", "--json").stdout)
+    [url] = [row for row in rows if row["key"] == "server.url"]
+    assert (url["value"], url["source"]) == (
+        "http://127.0.0.1:3999",
+        r"C:\ProgramData\WhisperAgent\config.toml",
+    )
+    assert (windows.drive / "ProgramData" / "WhisperAgent" / "token").read_text() == "secret"
+    assert windows.registry(rf"HKLM\{UNINSTALL}", "InstallLocation") == r"C:\Program Files\WhisperAgent"
+    assert windows.registry(rf"HKLM\{RUN}", "WhisperAgent") is not None
+
+    uninstall(windows, folder=programs)
+    assert windows.registry(rf"HKLM\{RUN}", "WhisperAgent") is None
