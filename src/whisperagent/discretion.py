@@ -5,6 +5,7 @@ agent that is started again in mid-call that the sound is still not for it.
 """
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ PAUSE_S = 300.0
 """A pause without a length is over by then: who forgets it must not lose the calls of a day."""
 TOUCH_S = 5.0
 """How often it is noted that a private call still goes on."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,11 @@ class Discretion:
             self.pause is not None and self.pause.this_call,
             datetime.now(UTC) if self.private else None,
         )
-        if kept == _Kept():
-            self._path.unlink(missing_ok=True)
-        else:
-            files.write(self._path, msgspec.json.encode(kept))
+        try:
+            if kept == _Kept():
+                self._path.unlink(missing_ok=True)
+            else:
+                files.write(self._path, msgspec.json.encode(kept))
+        except OSError as problem:
+            # What was asked holds in this run all the same; a full disk must not make us record it.
+            log.warning("cannot keep %s: %s", self._path, problem)

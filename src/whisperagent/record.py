@@ -118,6 +118,10 @@ class Recorder:
         """One of several accounts of this technician, e.g. `305 Contoso`."""
         self._know(account=account)
 
+    def went(self, direction: Literal["inbound", "outbound"]) -> None:
+        """Who called whom."""
+        self._know(direction=direction)
+
     def heard_by(self, capture: Capture) -> None:
         """How each side is heard now; the last way is what the metadata tells."""
         if capture != self.metadata.capture:
@@ -131,13 +135,13 @@ class Recorder:
 
     def pause(self, at: float) -> None:
         """From `at` on both sides are silence: a card number is being said."""
-        self.mark("paused", at)
         self._sides.mute(at)
+        self.mark("paused", at)
 
     def unpause(self, at: float) -> None:
         """From `at` on it is recorded again."""
-        self.mark("pause over", at)
         self._sides.unmute(at)
+        self.mark("pause over", at)
 
     @property
     def recorded_s(self) -> float:

@@ -115,6 +115,7 @@ class Spool:
         for state in SpoolState:
             (root / state).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._counted: dict[SpoolState, tuple[int, list[str]]] = {}
+        self._destroyed: set[str] = set()
 
     # Recording
 
@@ -145,6 +146,7 @@ class Spool:
 
         On Windows a part that is being sent at this moment stays, and this is to be called again.
         """
+        self._destroyed.add(call_id)
         sent = False
         for state in SpoolState:
             for path in (self.root / state).glob(f"{call_id}.*"):
@@ -303,6 +305,8 @@ class Spool:
         """
         call_id, part = entry.metadata.call_id, entry.metadata.part
         there = self.path(target, call_id, part)
+        if call_id in self._destroyed:
+            return Item(target, entry, there, 0)  # it was being sent meanwhile
         places = [self.path(state, call_id, part) for state in SpoolState]
         self.describe(target, entry)
         here = next((place for place in places if place.exists()), None)

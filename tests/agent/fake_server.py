@@ -25,8 +25,9 @@ Answer = tuple[int, object]
 class FakeServer:
     """stored: (call_id, part) -> (bytes, metadata). asked: every upload, taken or not.
 
-    known: calls that it has from elsewhere. erased: calls that it was asked to erase. tokens: what proved who asked, of every request. token: the only
-    one it accepts; empty: it asks for none. ahead_s: how far its clock is ahead of ours.
+    known: calls that it has from elsewhere. erased: calls that it was asked to erase.
+    tokens: what proved who asked, of every request. token: the only one it accepts; empty: it asks for none.
+    ahead_s: how far its clock is ahead of ours.
 
     fail: called with the metadata of an upload before it is stored; an answer it gives is sent instead.
     """

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -29,7 +30,9 @@ from tests.agent.fakes import (
 from tests.agent.processes import AgentProcess
 from whisperagent import control, settings
 from whisperagent.agent import Agent
+from whisperagent.client import Client
 from whisperagent.control import Answer, Order, Orders
+from whisperagent.erasing import Eraser
 from whisperagent.errors import NoAgent, UsageError, WhisperError
 from whisperagent.hosts import Happening
 from whisperagent.hosts.simulated import SimulatedHost
@@ -387,6 +390,53 @@ def test_the_server_is_asked_to_erase_what_it_has_of_a_private_call(
 
     asyncio.run(run())
     assert sent == [True]
+
+
+def test_a_call_that_becomes_private_while_it_is_sent_leaves_no_trace_here(
+    loaded: Load, server: FakeServer, long_call: Path
+) -> None:
+    """The upload that was on its way ends after all; then the server is asked to erase it."""
+    given = loaded({"recording.part_mib": 1})
+    in_the_middle, destroyed = threading.Event(), threading.Event()
+
+    def hold(_metadata: object) -> None:
+        in_the_middle.set()
+        destroyed.wait(20)
+
+    server.fail = hold
+    server.start()
+
+    async def run() -> None:
+        agent = Agent(given, SimulatedHost(long_call, 20.0, given.paths.home))
+        running = asyncio.create_task(agent.run())
+        await until(in_the_middle.is_set)
+        answer = await asyncio.to_thread(control.give, given.paths, "private")
+        destroyed.set()
+        await until(lambda: answer.call_id in server.erased)
+        assert agent.status().error == ""
+        agent.stop()
+        await running
+
+    asyncio.run(run())
+    assert not [path for path in given.paths.spool.rglob("*") if path.is_file()]
+
+
+def test_what_is_to_be_erased_is_known_after_a_restart(loaded: Load, server: FakeServer) -> None:
+    given = loaded()
+    path, spool = given.paths.home / "erase.json", Spool(given.paths.spool)
+    call_id = "0199e000-0001-7000-8000-000000000001"
+    Eraser(path, spool, Client(server.url, "201")).add(call_id)
+    server.start()
+    server.known.add(call_id)
+
+    async def run() -> None:
+        async with Client(server.url, "201") as client:
+            running = asyncio.create_task(Eraser(path, spool, client).run())
+            await until(lambda: not path.exists())
+            running.cancel()
+
+    asyncio.run(run())
+    assert server.erased == {call_id}
 
 
 @pytest.mark.slow

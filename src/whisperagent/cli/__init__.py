@@ -126,6 +126,8 @@ def _without_command(ctx: typer.Context) -> None:
 def main() -> None:
     """Run `wa` and exit: an error's own code, 2 for a wrong command line, 130 at Ctrl+C, 143 at SIGTERM."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    if sys.stderr is None:
+        _speak_into_a_file()
     try:
         code = app(prog_name="wa", standalone_mode=False)
     except WhisperError as problem:
@@ -148,6 +150,15 @@ def main() -> None:
         _fail(NotInstalled(what, fix='pip install "whisperagent[server]"'))
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _speak_into_a_file() -> None:
+    """Windows' pythonw, which starts the agent at logon, has no streams: what it says is not to be lost."""
+    from whisperagent.settings import paths
+
+    folder = paths().logs
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stdout = sys.stderr = (folder / "autostart.log").open("w", encoding="utf-8", buffering=1)
 
 
 def _wrong_command_line(problem: TyperException) -> NoReturn:

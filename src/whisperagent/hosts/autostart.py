@@ -88,7 +88,7 @@ class Unit:
                 f"ExecStart={' '.join(_quoted(part, in_command=True) for part in program)}",
                 *carried,
                 "Restart=on-failure",
-                "RestartSec=10",
+                "RestartSec=30",
                 "# 2: wrong settings, which starting again does not mend. 143: it was told to stop.",
                 "RestartPreventExitStatus=2",
                 "SuccessExitStatus=143",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 TIMEOUT_S = 10.0
-SHOWN_S = 10.0
+SHOWN_S = 5.0
 """How long Windows keeps a notice whose program still has its icon."""
 APPLE_SCRIPT = (
     "on run argv\n"

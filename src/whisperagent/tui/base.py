@@ -115,6 +115,10 @@ def _agent(session: Session) -> Content:
     status = session.pc.status
     if status is None or not session.pc.alive:
         return Content.styled("○ " + _("no agent on this PC"), "$text-muted")
+    if status.private:
+        return Content.styled("○ " + _("private call"), "bold $text-error")
+    if status.paused_until is not None:
+        return Content.styled("○ " + _("paused"), "bold $text-error")
     if status.call is not None:
         return Content.styled(f"● REC {words.clock(status.call.recorded_s)}", "bold $text-error")
     return Content.styled("● " + _("agent waits for a call"), "$text-success")
