@@ -162,10 +162,10 @@ def create_app(place: Place, max_bytes: int = MAX_BYTES) -> Litestar:
 
 
 class PromptServer(uvicorn.Server):
-    """Sees at once that it is to stop: uvicorn itself looks ten times a second, and most tests are shorter."""
+    """Sees at once that it is to stop: uvicorn itself looks ten times a second, most tests are shorter."""
 
     async def main_loop(self) -> None:
-        while not self.should_exit:
+        while not self.should_exit:  # noqa: ASYNC110 - another thread sets it, as it sets uvicorn's own
             await asyncio.sleep(0.005)
 
 

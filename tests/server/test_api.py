@@ -128,6 +128,16 @@ def test_a_hit_shows_the_passage(server: Server, http: httpx.Client) -> None:
     assert "café est renversé" in item["snippet"]
 
 
+def test_a_begun_word_of_one_letter_shows_the_passage_of_each_call(
+    server: Server, http: httpx.Client
+) -> None:
+    first = server.transcribed("Bonjour.", "Le zèbre est là.", started_at=later(0))
+    server.transcribed("Bonjour.", "Rien.", started_at=later(1))
+    last = server.transcribed("Bonjour.", "Encore un zinc.", started_at=later(2))
+    items = http.get(wire.CALLS, params={"q": "z", "limit": 2}).json()["items"]
+    assert [(item["call_id"], "z" in item["snippet"]) for item in items] == [(last, True), (first, True)]
+
+
 # One call
 
 

@@ -1,21 +1,31 @@
 """`wa server …` as an administrator meets it: whole programs, their exit codes and their words."""
 
+import io
 import json
 import os
 import re
 import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import wave
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import filelock
 import httpx
 import msgspec
+import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
+from tests.server.conftest import running as in_process
 from whisperagent import wire
 from whisperserver.demo import CALLS
 from whisperserver.demo.line import Line, line
@@ -118,10 +128,26 @@ def test_a_database_that_is_none(home: Path) -> None:
     one_clear_error(wa("server", "serve", "--port", "0", home=home), 2, "cannot use the database")
 
 
-def test_a_second_server_in_one_home(running: Line) -> None:
-    running.start_server()
-    done = wa("server", "serve", "--port", "0", home=running.server_home)
+def test_a_second_server_in_one_home(home: Path) -> None:
+    (home / "server").mkdir()
+    with filelock.FileLock(home / "server/server.lock"):
+        done = wa("server", "serve", "--port", "0", home=home)
     one_clear_error(done, 1, "a server runs in this home already")
+
+
+def test_which_calls_are_to_be_begun_anew_is_asked_for(home: Path) -> None:
+    one_clear_error(wa("server", "retry", home=home), 2, "which calls?", "--all")
+    assert "there are no calls" in wa("server", "retry", "--all", home=home).stderr
+
+
+def test_a_call_that_was_given_up_is_begun_anew(home: Path) -> None:
+    call_id = wire.new_call_id()
+    with in_process(home) as server:
+        server.upload(call_id)
+        server.change("UPDATE calls SET state = 'failed', attempts = 3")
+        done = wa("server", "retry", call_id, home=home)
+        assert (done.returncode, done.stdout) == (0, f"{call_id}\n"), done.stderr
+        assert server.call(call_id).summary.state is wire.CallState.RECEIVED
 
 
 def test_a_server_without_a_model_takes_calls_and_says_what_is_missing(tmp_path: Path) -> None:
@@ -181,16 +207,70 @@ def test_a_plain_curl_is_enough(running: Line) -> None:
         assert stored.read_bytes()[:5] == b"\x89SREC"
 
 
-def test_a_server_that_is_asked_to_stop_in_mid_transcription_gives_the_call_back(running: Line) -> None:
+def long_call() -> bytes:
+    """So long that nobody has transcribed it before it is to stop."""
+    with wave.open(str(CALLS / "noisy.wav"), "rb") as call:
+        pcm, channels = call.readframes(call.getnframes()), call.getnchannels()
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as longer:
+        longer.setnchannels(channels)
+        longer.setsampwidth(2)
+        longer.setframerate(wire.SAMPLE_RATE)
+        longer.writeframes(pcm * 10)
+    return sound.getvalue()
+
+
+def half_an_upload(server: Line) -> socket.socket:
+    """A sender who never comes to the end."""
+    host, port = server.url.removeprefix("http://").split(":")
+    sender = socket.create_connection((host, int(port)))
+    sender.sendall(
+        f"POST {wire.UPLOAD_RECORDING} HTTP/1.1\r\nHost: {host}\r\nX-Extension: 201\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 9000000\r\n\r\n"
+        '--x\r\nContent-Disposition: form-data; name="recording"\r\n\r\nRIFF0000WAVE'.encode()
+        + bytes(600_000)
+    )
+    return sender
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_server_that_is_asked_to_stop_in_the_middle_of_everything_ends_in_order(
+    running: Line, number: signal.Signals, code: int
+) -> None:
+    """A socket is open, an upload and a transcription are half done. Asked is who has this terminal, as by
+    Ctrl+C; and, as systemd does it, the worker too."""
     running.start_server()
+    home = running.server_home / "server"
     call_id = wire.new_call_id()
-    send(running, call_id, (CALLS / "noisy.wav").read_bytes())
+    assert send(running, call_id, long_call()).status_code == 202
     status = f"{wire.TRANSCRIPTION_STATUS}/{call_id}"
-    until(lambda: ask(running, status)["state"] != "received", lambda: ask(running, status))
-    running.server.stop()
-    running.start_server()
-    until(lambda: ask(running, status)["state"] == "transcribed", lambda: ask(running, status))
-    assert ask(running, f"{wire.CALLS}/{call_id}")["transcript"]["version"] == 1
+    until(lambda: ask(running, status)["progress"] > 0, lambda: ask(running, status))
+    url = running.url.replace("http", "ws") + wire.REVIEW_CHANNEL
+    with (
+        connect(url, additional_headers={"X-Extension": "201"}) as channel,
+        half_an_upload(running) as sender,
+    ):
+        until(lambda: any((home / "recordings/.incoming").iterdir()), running.server.last_words)
+        [server] = [child for child in psutil.Process().children() if child.cmdline()[-1] == "serve"]
+        [worker] = server.children()
+        began = time.monotonic()
+        server.send_signal(number)
+        worker.send_signal(signal.SIGTERM)
+        assert server.wait(DEADLINE_S) == code
+        assert time.monotonic() - began < 8.0
+        assert sender.recv(100).startswith(b"HTTP/1.1 503 ")
+        with pytest.raises(ConnectionClosed) as closed:
+            list(channel)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+    assert not worker.is_running()
+    assert not any((home / "recordings/.incoming").iterdir())
+    log = running.server.log.read_text("utf-8")
+    assert "Traceback" not in log
+    assert '"level": "critical"' not in log
+    with closing(sqlite3.connect(home / "calls.db")) as database:
+        assert database.execute("SELECT state, attempts FROM calls").fetchall() == [("received", 0)]
+        assert database.execute("SELECT status FROM queue_task").fetchall() == [("pending",)]
 
 
 def test_the_logs_of_a_whole_run_hold_no_words_no_numbers_no_token(running: Line) -> None:

@@ -2,16 +2,22 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import psutil
 import pytest
 from advanced_alchemy.base import orm_registry
 from msgspec.structs import replace
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.server.conftest import STARTED_AT
@@ -19,8 +25,20 @@ from whisperagent import settings, wire
 from whisperagent.errors import ConfigError
 from whisperagent.wire import CallState, TicketState
 from whisperserver import jobs
+from whisperserver.live import Live
 from whisperserver.refusals import Conflict, Forbidden, Gone
-from whisperserver.store import blobs, calls, claims, database, events, reviews, search, transcripts, workers
+from whisperserver.store import (
+    blobs,
+    calls,
+    claims,
+    database,
+    events,
+    figures,
+    reviews,
+    search,
+    transcripts,
+    workers,
+)
 from whisperserver.store.models import PartRow, WorkerRow
 from whisperserver.sweep import Sweeper
 
@@ -82,11 +100,15 @@ class Store:
 
         return self.write(step)[0]
 
-    def rows(self, query: str) -> list[tuple[object, ...]]:
-        with sqlite3.connect(self.path) as connection:
-            found = connection.execute(query).fetchall()
-        connection.close()
-        return found
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        with self.changing() as connection:
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """Do to the database what should not happen to it."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            yield connection
 
 
 def part_of(metadata: wire.CallMetadata, sha256: str = "0" * 64) -> PartRow:
@@ -129,6 +151,44 @@ def test_the_migrations_make_the_tables_that_the_code_reads(store: Store) -> Non
     engine.dispose()
 
 
+def test_what_is_asked_often_is_found_by_an_index(store: Store) -> None:
+    """By the sweeper every two seconds, by Prometheus, by every list; there is one connection for all."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_more: Any) -> None:
+        asked.append((statement, values))
+
+    async def run() -> None:
+        async with database.opened(store.path) as mine:
+            event.listen(mine.config.get_engine().sync_engine, "before_cursor_execute", note)
+            await Sweeper(mine).sweep()
+            async with mine.reading() as session:
+                await calls.page(session)
+                await calls.page(session, q="m")
+                await figures.calls_by_state(session)
+                await figures.tickets_by_state(session)
+                await figures.transcriptions(session)
+                await figures.newest_factor(session)
+                await jobs.waiting(session, jobs.TRANSCRIBE)
+                await jobs.position(session, "x")
+                await events.since(session, 1, 100)
+
+    asyncio.run(run())
+    with store.changing() as connection:
+        plans = [
+            (line[3], statement)
+            for statement, values in asked
+            if statement.startswith(("SELECT", "UPDATE"))
+            for line in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    assert len(plans) > 15
+    scans = [plan for plan in plans if plan[0].startswith("SCAN") and "INDEX" not in plan[0]]
+    assert scans == []
+    joins = [plan for plan in plans if "SEARCH tickets" in plan[0] and "LEFT-JOIN" in plan[0]]
+    assert len(joins) == 2
+    assert all("call_id=?" in line for line, _statement in joins)
+
+
 def test_a_database_is_only_brought_up_to_date_once(store: Store) -> None:
     call_id = store.receive()
     database.migrate(store.path)
@@ -149,9 +209,8 @@ def test_a_file_that_is_no_database_is_refused_in_words_and_kept(tmp_path: Path,
 
 
 def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
-    with sqlite3.connect(store.path) as connection:
+    with store.changing() as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
     with pytest.raises(ConfigError):
         database.migrate(store.path)
 
@@ -199,6 +258,39 @@ def test_two_processes_write_side_by_side(store: Store) -> None:
     ] == list(range(40))
 
 
+def test_what_was_found_out_is_kept_until_the_database_takes_it(store: Store) -> None:
+    """It is full at first: what a job has found out is not thrown away for that."""
+
+    async def run() -> int:
+        tries = 0
+
+        async def step(session: AsyncSession) -> int:
+            nonlocal tries
+            tries += 1
+            pages = 1 if tries == 1 else 1_000_000
+            await session.execute(text(f"PRAGMA max_page_count = {pages}"))
+            events.tell(session, "call.state", "x", words="x" * 9000)
+            return tries
+
+        async with database.opened(store.path) as mine:
+            return await mine.written(step)
+
+    assert asyncio.run(run()) == 2
+    assert store.rows("SELECT count(*) FROM events") == [(1,)]
+
+
+def test_a_fault_is_not_tried_again(store: Store) -> None:
+    async def step(session: AsyncSession) -> None:
+        await session.execute(text("INSERT INTO nowhere VALUES (1)"))
+
+    async def run() -> None:
+        async with database.opened(store.path) as mine:
+            await mine.written(step)
+
+    with pytest.raises(OperationalError, match="nowhere"):
+        asyncio.run(run())
+
+
 # Parts
 
 
@@ -238,9 +330,8 @@ def test_a_part_is_known_again_and_another_one_in_its_place_is_refused(store: St
 
 def test_a_lost_job_is_made_again(store: Store) -> None:
     call_id = store.receive()
-    with sqlite3.connect(store.path) as connection:
+    with store.changing() as connection:
         connection.execute("DELETE FROM queue_task")
-    connection.close()
     store.sweep()
     assert store.rows("SELECT task_key FROM queue_task") == [(f"transcribe:{call_id}",)]
 
@@ -317,6 +408,139 @@ def test_a_part_that_comes_after_a_correction_does_not_undo_it(store: Store) -> 
     assert error.startswith("part 2 came after")
 
 
+def test_a_part_that_announces_others_lets_no_call_be_forgotten(store: Store) -> None:
+    """It went on without its last part; another one came while it was transcribed, and the worker died."""
+    call_id = store.receive(last=False)
+    store.sweep(patience=timedelta(0))
+    store.write(lambda session: transcripts.begin(session, call_id))
+    store.receive(call_id, part=2, last=False)
+    assert store.write(lambda session: transcripts.begin(session, call_id)) == [()]
+    assert store.state(call_id)[0] == "received"
+    with store.changing() as connection:
+        connection.execute("DELETE FROM queue_task")
+    store.sweep(patience=timedelta(0))
+    assert store.rows("SELECT task_key FROM queue_task") == [(f"transcribe:{call_id}",)]
+
+
+def test_a_call_that_failed_waits_before_the_next_attempt(store: Store) -> None:
+    """What failed it may be over by then: a graphics card that somebody else needed, a full memory."""
+    call_id = store.receive()
+    store.write(
+        lambda session: jobs.take(session, jobs.TRANSCRIBE),
+        lambda session: transcripts.begin(session, call_id),
+        lambda session: transcripts.give_back(session, call_id, "no memory", counted=True),
+    )
+    with store.changing() as connection:
+        connection.execute("DELETE FROM queue_task")
+    store.sweep()
+    assert store.rows("SELECT * FROM queue_task") == []
+    with store.changing() as connection:
+        connection.execute("UPDATE calls SET changed_at = '2020-01-01 00:00:00'")
+    store.sweep()
+    assert store.rows("SELECT task_key FROM queue_task") == [(f"transcribe:{call_id}",)]
+
+
+def give_up(store: Store) -> str:
+    call_id = store.receive()
+    for _attempt in range(transcripts.ATTEMPTS_MAX + 1):
+        store.write(lambda session: transcripts.begin(session, call_id))
+    assert store.state(call_id)[0] == "quarantined"
+    with store.changing() as connection:
+        connection.execute("UPDATE queue_task SET status = 'completed'")
+    return call_id
+
+
+def test_a_call_that_was_given_up_is_begun_anew_when_a_person_says_so(store: Store) -> None:
+    call_id = give_up(store)
+    store.receive()
+    assert store.write(lambda session: transcripts.retry(session, [])) == [[call_id]]
+    assert store.state(call_id) == ("received", "")
+    assert len(store.write(lambda session: transcripts.begin(session, call_id))[0]) == 1
+    assert store.rows("SELECT who, action FROM audit") == [("(administrator)", "retried")]
+    assert store.rows("SELECT count(*) FROM queue_task WHERE status = 'pending'") == [(2,)]
+
+
+def test_a_call_that_was_not_given_up_is_not_begun_anew(store: Store) -> None:
+    call_id = store.receive()
+    with pytest.raises(Conflict, match="was not given up"):
+        store.write(lambda session: transcripts.retry(session, [call_id]))
+
+
+# Jobs, and the workers that had them
+
+
+def taken_by(store: Store, worker: str, seen: timedelta = timedelta(0)) -> None:
+    """A call whose job this worker has, and last beat for `seen` ago."""
+    store.receive()
+    store.write(lambda session: jobs.take(session, jobs.TRANSCRIBE))
+    at = (datetime.now(UTC) - seen).strftime("%Y-%m-%d %H:%M:%S.%f")
+    with store.changing() as connection:
+        connection.execute("UPDATE queue_task SET worker_id = ?, heartbeat_at = ?", (worker, at))
+
+
+def is_given_to_others(store: Store) -> bool:
+    store.sweep()
+    return store.rows("SELECT status FROM queue_task") == [("pending",)]
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def test_the_job_of_a_process_that_is_gone_is_given_to_others_at_once(store: Store) -> None:
+    node, _number, birth = jobs.worker_id().split(":")
+    taken_by(store, f"{node}:{gone()}:{birth}")
+    assert is_given_to_others(store)
+
+
+def test_a_process_that_was_given_the_number_of_a_dead_one_does_not_keep_its_job(store: Store) -> None:
+    """In a container every start gives the same numbers."""
+    node, number, birth = jobs.worker_id().split(":")
+    taken_by(store, f"{node}:{number}:{float(birth) - 100:.2f}")
+    assert is_given_to_others(store)
+
+
+@pytest.mark.parametrize("name", ["ours", "another machine's"])
+def test_a_job_is_kept_as_long_as_somebody_beats_for_it(store: Store, name: str) -> None:
+    worker = jobs.worker_id() if name == "ours" else "elsewhere:1:1.00"
+    taken_by(store, worker, timedelta(seconds=jobs.STALE_S - 5))
+    assert not is_given_to_others(store)
+
+
+@pytest.mark.parametrize("name", ["ours", "another machine's"])
+def test_a_job_that_nobody_beats_for_any_more_is_given_to_others(store: Store, name: str) -> None:
+    worker = jobs.worker_id() if name == "ours" else "elsewhere:1:1.00"
+    taken_by(store, worker, timedelta(seconds=jobs.STALE_S + 5))
+    assert is_given_to_others(store)
+
+
+def test_a_clock_that_is_set_kills_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken_by(store, jobs.worker_id())
+    started_at = psutil.boot_time() + 3600
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: started_at)
+    assert psutil.Process().create_time() > time.time(), "the clock is as it was"
+    assert not is_given_to_others(store)
+
+
+def test_a_late_word_of_an_earlier_taker_changes_nothing(store: Store) -> None:
+    store.receive()
+    [first] = store.write(lambda session: jobs.take(session, jobs.TRANSCRIBE))
+    assert first is not None
+    with store.changing() as connection:
+        connection.execute("UPDATE queue_task SET heartbeat_at = '2020-01-01 00:00:00'")
+    store.sweep()
+    [second] = store.write(lambda session: jobs.take(session, jobs.TRANSCRIBE))
+    assert second is not None
+    assert second.run > first.run
+    store.write(
+        lambda session: jobs.end(session, first),
+        lambda session: jobs.put_back(session, first),
+    )
+    assert store.rows("SELECT status FROM queue_task") == [("running",)]
+
+
 # Tickets of erased calls, claims, workers
 
 
@@ -372,14 +596,34 @@ def test_a_worker_that_was_not_seen_for_long_does_not_count(store: Store) -> Non
 # Events
 
 
+def test_what_happens_before_the_first_look_is_told_too(store: Store) -> None:
+    async def tell(session: AsyncSession) -> None:
+        events.tell(session, "call.state", "x")
+
+    async def run() -> int:
+        async with database.opened(store.path) as mine:
+            await mine.written(tell)
+            live = Live(mine)
+            await live.begin()
+            with live.subscription() as subscription:
+                await mine.written(tell)
+                tailer = asyncio.create_task(live.run())
+                async with asyncio.timeout(10):
+                    heard = await subscription.next()
+                tailer.cancel()
+                await asyncio.gather(tailer, return_exceptions=True)
+        return heard.seq
+
+    assert asyncio.run(run()) == 2
+
+
 def test_events_are_kept_for_a_while_and_their_numbers_never_come_back(store: Store) -> None:
     async def tell(session: AsyncSession) -> None:
         events.tell(session, "call.state", "x")
 
     store.write(tell, tell)
-    with sqlite3.connect(store.path) as connection:
+    with store.changing() as connection:
         connection.execute("UPDATE events SET at = '2020-01-01 00:00:00'")
-    connection.close()
     store.write(events.prune, tell)
     assert store.rows("SELECT seq FROM events") == [(3,)]
 
