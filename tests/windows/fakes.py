@@ -24,7 +24,7 @@ NOT_IMPLEMENTED = 0x80004001
 NOT_FOUND = 0x80070490
 NO_SUCH_DEVICE = 0x80070002
 ALREADY_INITIALIZED, WRONG_ENDPOINT, INVALIDATED = 0x88890002, 0x88890003, 0x88890004
-OUT_OF_ORDER, UNSUPPORTED_FORMAT = 0x88890007, 0x88890008
+OUT_OF_ORDER, UNSUPPORTED_FORMAT, SERVICE_NOT_RUNNING = 0x88890007, 0x88890008, 0x88890010
 LOOPBACK, CONVERT = 0x00020000, 0x80000000
 DISCONTINUITY, SILENT, TIME_UNKNOWN = 1, 2, 4
 
@@ -80,7 +80,8 @@ class Endpoint:
 class FakeCom:
     """Stands where `wasapi.Com` does, over the endpoints of one PC.
 
-    loopbacks: pid -> what a process loopback of it hears; None: this Windows has none.
+    loopbacks: pid -> what a process loopback of it hears; None: this Windows has none. down: its sound
+    service does not run.
     """
 
     Error = ComError
@@ -89,6 +90,7 @@ class FakeCom:
     def __init__(self, *endpoints: Endpoint, loopbacks: dict[int, Endpoint] | None = None) -> None:
         self.endpoints = list(endpoints)
         self.loopbacks = loopbacks
+        self.down = False
         self.defaults: dict[tuple[int, int], str] = {}
         self.IAudioClient = self._interface()
         self.IAudioCaptureClient = self._interface()
@@ -149,6 +151,8 @@ class Enumerator:
     def EnumAudioEndpoints(self, flow: int, states: int) -> "Collected":
         self._com.check_thread()
         assert states == 1, "only active endpoints can be opened"
+        if self._com.down:
+            raise ComError(SERVICE_NOT_RUNNING)
         return Collected([Device(one) for one in self._com.endpoints if one.flow == flow and one.plugged])
 
     def GetDefaultAudioEndpoint(self, flow: int, role: int) -> "Device":
@@ -156,7 +160,7 @@ class Enumerator:
 
     def GetDevice(self, id: str) -> "Device":
         self._com.check_thread()
-        for endpoint in self._com.endpoints:
+        for endpoint in [] if self._com.down else self._com.endpoints:
             if endpoint.id == id and endpoint.plugged:
                 return Device(endpoint)
         raise ComError(NOT_FOUND)

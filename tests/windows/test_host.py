@@ -214,6 +214,22 @@ def test_a_pc_without_microphone_is_one_clear_error(make: Make) -> None:
     assert refused.value.fix
 
 
+@pytest.mark.parametrize("wanted", ["", "headset"])
+def test_a_sound_service_that_is_stopped_is_one_clear_error(make: Make, wanted: str) -> None:
+    com = pc()
+    host = make(com, microphone=wanted)
+    com.down = True
+    eventually(lambda: not host.signals().streams)
+    for ask in (host.open, host.devices, host.meter):
+        with pytest.raises(HostUnavailable) as refused:
+            ask()
+        assert refused.value.fix
+    assert [way.available for way in host.caller_ways()] == [False, False, False]
+    assert host.signal_ways()[0] == Way(
+        "streams", False, "Windows' sound service does not run", "start the service `Windows Audio`"
+    )
+
+
 def test_the_devices_and_who_uses_them_are_listed(make: Make) -> None:
     host = make(pc())
     eventually(lambda: any(device.in_use for device in host.devices()))

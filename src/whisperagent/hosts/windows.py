@@ -189,10 +189,14 @@ class WindowsHost:
         return self._watch.now.signals
 
     def open(self) -> "WindowsSource":
-        """raises HostUnavailable: no microphone is plugged in."""
-        with self._com.entered():
-            if not self._find_microphone(Sound(self._com)):
-                raise self._no_microphone()
+        """raises HostUnavailable: no microphone is plugged in, or Windows' sound cannot be reached."""
+        try:
+            with self._com.entered():
+                found = self._find_microphone(Sound(self._com))
+        except (self._com.Error, OSError) as problem:
+            raise _no_sound(problem) from None
+        if not found:
+            raise self._no_microphone()
         self._reap()
         self._way = "unknown"
         microphone = _listener(self._com, AGENT, self._microphone, self._microphone_moved)
@@ -224,11 +228,7 @@ class WindowsHost:
                     for endpoint in sound.endpoints()
                 ]
         except (self._com.Error, OSError) as problem:
-            raise HostUnavailable(
-                _("Windows' sound cannot be reached"),
-                why=in_words(problem),
-                fix=_("start the service `Windows Audio`"),
-            ) from None
+            raise _no_sound(problem) from None
 
     def caller_ways(self) -> list[Way]:
         """Each is tried; a process loopback on ourselves, who play nothing."""
@@ -396,6 +396,8 @@ class WindowsHost:
             _program, mix = self._sox(sound)
         except HostUnavailable as problem:
             return Way(SOX, False, problem.what, problem.fix)
+        except (self._com.Error, OSError) as problem:
+            return Way(SOX, False, in_words(problem))
         return Way(SOX, True, _("all that {device} records is heard").format(device=mix))
 
     def _reap(self) -> None:
@@ -447,6 +449,14 @@ class WindowsMeter:
             listener.stop()
         for listener in self._listeners.values():
             listener.close()
+
+
+def _no_sound(problem: Exception) -> HostUnavailable:
+    return HostUnavailable(
+        _("Windows' sound cannot be reached"),
+        why=in_words(problem),
+        fix=_("start the service `Windows Audio`"),
+    )
 
 
 def _listener(com: Com, side: int, ear: Callable[[Sound], Ear], moved: Callable[[Ear], bool]) -> Listener:
