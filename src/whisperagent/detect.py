@@ -41,8 +41,8 @@ class Signals:
     the softphone uses the microphone. browser: it is a browser, perhaps with the web client in it.
     hook: what the telephone system itself says of this extension; hook_call: its name for the call that is
     connected. log: what the softphone's log said last. account: which of several accounts, as far as a hook
-    or a program tells. remote_party: the other party, from a hook. silent_s: how long both sides have
-    delivered nothing but zeros.
+    or a program tells. remote_party, direction: from a hook. silent_s: how long both sides have delivered
+    nothing but zeros.
     """
 
     process: bool = False
@@ -57,6 +57,7 @@ class Signals:
     log: Literal["", "connected", "ended"] = ""
     account: str = ""
     remote_party: str = ""
+    direction: Literal["unknown", "inbound", "outbound"] = "unknown"
     silent_s: float = 0.0
 
     @property

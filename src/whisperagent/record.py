@@ -13,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Literal
 
 import msgspec
 

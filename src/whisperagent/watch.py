@@ -243,7 +243,7 @@ class CallWatch:
         for event in events:
             self._on(event)
         self._watch_ahead(now)
-        self._watch_account(signals)
+        self._watch_details(signals)
         self._watch_discretion(now)
         if self._recorder is not None:
             self._recorder.quiet(self.state.quiet_since)
@@ -272,12 +272,15 @@ class CallWatch:
             self._ahead.close()
             self._ahead = None
 
-    def _watch_account(self, signals: detect.Signals) -> None:
-        """A call belongs to the account that was seen first."""
-        if self._recorder is None or self._recorder.metadata.account:
+    def _watch_details(self, signals: detect.Signals) -> None:
+        """The account that is seen first, and the direction that is told first, stay the call's."""
+        if (recorder := self._recorder) is None:
             return
-        if account := detect.account(signals, self._settings.detection, self._settings.accounts):
-            self._recorder.belongs_to(account)
+        rules, accounts = self._settings.detection, self._settings.accounts
+        if not recorder.metadata.account and (account := detect.account(signals, rules, accounts)):
+            recorder.belongs_to(account)
+        if signals.direction != "unknown" and recorder.metadata.direction == "unknown":
+            recorder.went(signals.direction)
 
     def _on(self, event: detect.Event) -> None:
         if isinstance(event, detect.CallEnded) and self.private:
@@ -416,7 +419,10 @@ class CallWatch:
         self._end(recorder)
         party = recorder.metadata.remote_party
         metadata = msgspec.structs.replace(
-            self._new_metadata(recorder.ends_at), remote_party=party, account=recorder.metadata.account
+            self._new_metadata(recorder.ends_at),
+            remote_party=party,
+            account=recorder.metadata.account,
+            direction=recorder.metadata.direction,
         )
         self._recorder = self._recorder_from(recorder.ends_at, metadata)
         self._recorder.confirm()

@@ -50,7 +50,7 @@ def test_a_call_rings_is_answered_and_ends() -> None:
         pbx.put(8106, "Ringing")
         await until(lambda: control.look() == Hook("ringing"))
         pbx.put(8106, "Connected")
-        await until(lambda: control.look() == Hook("connected", "8106", "+33612345678"))
+        await until(lambda: control.look() == Hook("connected", "8106", "+33612345678", "inbound"))
         pbx.remove(8106)
         await until(lambda: control.look() == Hook("ended"))
         assert control.problem is None
@@ -77,6 +77,16 @@ def test_a_call_that_is_up_already_is_seen_at_once() -> None:
     pbx = StandIn()
     pbx.put(7, "Connected")
     follow(story, pbx)
+
+
+def test_a_call_that_was_dialled_is_outbound() -> None:
+    async def story(pbx: StandIn, control: CallControl) -> None:
+        pbx.put(1, "Dialing")
+        await until(lambda: control.look() == Hook("ringing"))
+        pbx.put(1, "Connected")
+        await until(lambda: control.look() == Hook("connected", "1", "+33612345678", "outbound"))
+
+    follow(story, StandIn())
 
 
 def test_an_unanswered_call_never_ends() -> None:
@@ -232,7 +242,12 @@ def test_what_it_says_stands_beside_what_the_pc_shows() -> None:
             await until(lambda: hooks.add(READY) == replace(READY, hook="ringing"))
             pbx.put(3, "Connected")
             talking = replace(
-                TALKING, hook="connected", hook_call="3", remote_party="+33612345678", account="201"
+                TALKING,
+                hook="connected",
+                hook_call="3",
+                remote_party="+33612345678",
+                direction="inbound",
+                account="201",
             )
             await until(lambda: hooks.add(TALKING) == talking)
             running.cancel()

@@ -189,6 +189,12 @@ def test_a_call_says_which_account_it_belongs_to(home: Path) -> None:
     assert {item.entry.metadata.extension for item in items} == {"201"}
 
 
+def test_a_call_says_who_called_whom_when_the_telephone_system_does(home: Path) -> None:
+    told = replace(TALKING, hook="connected", hook_call="7", direction="outbound")
+    [item], _told = watch(home, [(1, READY), (8, told), (20, READY)])
+    assert item.entry.metadata.direction == "outbound"
+
+
 def test_an_agent_that_stops_in_mid_call_queues_what_it_has(home: Path) -> None:
     [item], told = watch(home, [(2, READY), (8, TALKING)])
     known = item.entry.metadata

@@ -27,6 +27,8 @@ from whisperagent import client
 from whisperagent.errors import NotAuthenticated, ServerRefused, ServerUnreachable, WhisperError
 from whisperagent.i18n import _
 
+Direction = Literal["unknown", "inbound", "outbound"]
+
 ANSWER_S = 10.0
 """How long one request may take."""
 ENDED_S = 5.0
@@ -35,7 +37,9 @@ REFUSED_S = 300.0
 """Between two tries when an administrator has to act."""
 DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Before the next try, after one failure, two, …"""
-TALKING, RINGING = "Connected", ("Ringing", "Dialing")
+CONNECTED = "Connected"
+DIRECTIONS: dict[str, Direction] = {"Ringing": "inbound", "Dialing": "outbound"}
+"""What a leg's status says before the answer."""
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class Hook:
     hook: Literal["", "ringing", "connected", "ended"] = ""
     hook_call: str = ""
     remote_party: str = ""
+    direction: Direction = "unknown"
 
 
 class Participant(msgspec.Struct, frozen=True):
@@ -95,6 +100,7 @@ class CallControl:
         }
         self._token = ""
         self._now = Hook()
+        self._directions: dict[int, Direction] = {}
         self._ended_at = -math.inf
         self._failures = 0
 
@@ -162,14 +168,18 @@ class CallControl:
         self._failures = 0
 
     def _meaning(self, participants: list[Participant]) -> Hook:
-        connected = [one for one in participants if one.status == TALKING]
+        self._directions = {
+            one.id: DIRECTIONS.get(one.status) or self._directions.get(one.id, "unknown")
+            for one in participants
+        }
+        connected = [one for one in participants if one.status == CONNECTED]
         if not connected:
-            return Hook("ringing" if any(one.status in RINGING for one in participants) else "")
+            return Hook("ringing" if any(one.status in DIRECTIONS for one in participants) else "")
         # With a second call beside it the first one stays the call, until it is over.
         known = [one for one in connected if str(one.id) == self._now.hook_call]
         call = known[0] if known else min(connected, key=lambda one: one.id)
         party = call.party_caller_id or call.party_dn or call.party_caller_name or ""
-        return Hook("connected", str(call.id), party)
+        return Hook("connected", str(call.id), party, self._directions[call.id])
 
     def _concerns_us(self, message: str | bytes) -> bool:
         try:

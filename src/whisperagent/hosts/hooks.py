@@ -35,6 +35,7 @@ class Hooks:
                 hook=said.hook,
                 hook_call=said.hook_call,
                 remote_party=said.remote_party,
+                direction=said.direction,
                 account=control.extension if said.hook == "connected" else "",
             )
         return signals
