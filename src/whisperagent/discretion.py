@@ -53,7 +53,7 @@ class Discretion:
         self._touched = 0.0
 
     def recall(self, now: float, private_for_s: float) -> None:
-        """What an earlier run was told.
+        """What an earlier run was told, besides what this one has been.
 
         now: the host's clock. private_for_s: after so long without an agent a call is another one.
         """
@@ -63,9 +63,8 @@ class Discretion:
         if kept.paused_until is not None and utc < kept.paused_until:
             left_s = (kept.paused_until - utc).total_seconds()
             self.pause = Pause(float("-inf"), now + left_s, kept.paused_until, kept.this_call)
-        self.private = kept.private_at is not None and utc - kept.private_at < timedelta(
-            seconds=private_for_s
-        )
+        if kept.private_at is not None and utc - kept.private_at < timedelta(seconds=private_for_s):
+            self.private = True
         self._keep()
 
     def begin_pause(self, now: float, seconds: float | None) -> Pause:

@@ -130,7 +130,8 @@ class Recorder:
 
     def mark(self, kind: str, at: float, note: str = "") -> None:
         """Note what happened at `at`, on the host's clock."""
-        if len(self.metadata.marks) < MARKS_LIMIT:
+        # A device that gives nothing in silence makes many gaps; what a person does must still find room.
+        if len(self.metadata.marks) < (MARKS_LIMIT // 2 if kind == "gap" else MARKS_LIMIT):
             at_s = round(max(0.0, at - self._began - self._first_frame / SAMPLE_RATE), 3)
             self._know(marks=(*self.metadata.marks, Mark(at_s=at_s, kind=kind, note=note)))
 

@@ -247,6 +247,19 @@ def test_marks_and_the_way_a_side_is_heard_survive_kill_9(spool: Spool, keys: Ke
     assert known.capture == wire.Capture(agent="pulse-microphone", caller="pulse-monitor")
 
 
+def test_a_device_that_gives_nothing_in_silence_leaves_room_for_a_persons_marks(
+    spool: Spool, keys: Keys
+) -> None:
+    recorder, _closed = record(spool, keys, 0.1)
+    for second in range(2, 1200, 2):
+        recorder.feed(Block(1, sound(1, 0, 160), float(second)))
+    recorder.mark("note", 1200.0, "still here")
+    kinds = [mark.kind for mark in recorder.metadata.marks]
+    assert set(kinds[:-1]) == {"gap"}
+    assert kinds[-1] == "note"
+    recorder.drop()
+
+
 def test_a_pause_is_silence_on_both_sides_with_marks_around_it(spool: Spool, keys: Keys) -> None:
     recorder, _closed = record(spool, keys, 6.0)
     recorder.pause(6.0)
