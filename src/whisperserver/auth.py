@@ -1,12 +1,12 @@
 """Who is asking.
 
-Until PCs can be enrolled there are two ways, and the address the server listens on decides:
+Until PCs can be enrolled there are two ways, and `serve.signing_key` decides:
 
-* loopback: the header `X-Extension` alone, since only programs of this machine can ask. A request that a
-  proxy passed on, or that names another host, comes from elsewhere and is refused: that would be how a proxy,
-  or a page in a browser (DNS rebinding), gets past the address.
-* anywhere else: `Authorization: Bearer` with a token of `wa server token`; without a signing key the server
-  does not start.
+* with one: `Authorization: Bearer` with a token of `wa server token`. Beyond loopback the server does not
+  start without; on loopback a proxy of this machine may pass everybody on, so tokens are asked for there too.
+* without, so on loopback: the header `X-Extension` alone, since only programs of this machine can ask. A
+  request that a proxy says it passed on, or that names another host, comes from elsewhere and is refused:
+  that would be how a proxy, or a page in a browser (DNS rebinding), gets past the address.
 
 A token, where one is given, is always checked, and the extension it was made for is who asks; another one in
 `X-Extension` is refused.
@@ -39,7 +39,7 @@ LEEWAY = timedelta(seconds=30)
 PUBLIC = "public"
 """The option of a route that asks for no credential."""
 
-PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")
+PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Authentication(AbstractAuthenticationMiddleware):
     def __init__(self, app: ASGIApp, serve: Serve) -> None:
         super().__init__(app, exclude_from_auth_key=PUBLIC)
         self._serve = serve
-        self._local = is_loopback(serve.host)
+        self._local = is_loopback(serve.host) and not serve.signing_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -82,7 +82,8 @@ def of(problem: Exception, path: str) -> tuple[wire.Problem, dict[str, str]]:
 
 def answer(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:
     """For Litestar: the response to any exception."""
-    body, headers = of(problem, request.url.path)
+    # Not `request.url`, which is made of the header `Host` and fails where that is nonsense.
+    body, headers = of(problem, request.scope["path"])
     if body.status >= 500:
         _log(problem, body.status, request.scope)
     return Response(

@@ -42,14 +42,41 @@ def test_on_loopback_an_extension_is_enough_and_needed(server: Server) -> None:
     problem(ask(server, **{"X-Extension": "two oh one"}), 401, "not-authenticated")
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
 def test_what_a_proxy_passes_on_is_not_of_this_machine(server: Server, header: str) -> None:
     problem(ask(server, **{"X-Extension": "201", header: "127.0.0.1"}), 401, "not-authenticated")
 
 
-def test_another_name_than_this_machines_is_not_believed(server: Server) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:3002", "localhost:3002", "[::1]", "[::1]:3002"])
+def test_every_name_of_this_machine_is_believed(server: Server, host: str) -> None:
+    assert ask(server, **{"X-Extension": "201", "Host": host}).status_code == 200
+    same_origin = {"X-Extension": "201", "Host": host, "Origin": f"http://{host}"}
+    assert ask(server, **same_origin).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "rebound.example",
+        "127.0.0.1.rebound.example",
+        "rebound.example:3002",
+        "[2001:db8::1]:3002",
+        "::1",
+        "0",
+    ],
+)
+def test_another_name_than_this_machines_is_not_believed(server: Server, host: str) -> None:
     """A page whose name was made to lead here (DNS rebinding) asks under that name."""
-    problem(ask(server, **{"X-Extension": "201", "Host": "rebound.example"}), 401, "not-authenticated")
+    asked = {"X-Extension": "201", "Host": host, "Origin": f"http://{host}"}
+    problem(ask(server, **asked), 401, "not-authenticated")
+
+
+def test_where_tokens_are_made_a_token_is_needed_on_loopback_too(tmp_path: Path) -> None:
+    """A proxy of this machine that says nothing of whom it passes on looks like a program of it."""
+    serve = settings.Serve(signing_key=KEY, free_mib=0)
+    with running(tmp_path / "behind", serve=serve) as server:
+        problem(ask(server, **{"X-Extension": "201"}), 401, "not-authenticated")
+        assert ask(server, **bearer(auth.make_token(serve, "201", days=1))).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
