@@ -244,6 +244,8 @@ class CallControl:
         return ServerRefused(what, status=status, why=why, fix=fix)
 
     def _unreachable(self, problem: Exception) -> ServerUnreachable:
-        said = client.unreachable(self._url, problem)
-        fix = _("check `url` under [callcontrol] in config.toml")
-        return ServerUnreachable(said.what, why=said.why, fix=fix)
+        return ServerUnreachable(
+            _("cannot reach the telephone system at {url}").format(url=self._url),
+            why=client.unreachable(self._url, problem).why,
+            fix=_("check `url` under [callcontrol] in config.toml"),
+        )
