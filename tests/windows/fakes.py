@@ -39,10 +39,11 @@ class ComError(Exception):
 
 @dataclass
 class Session:
-    """A program's session. dies: it goes away as soon as somebody asks it."""
+    """A program's session. peak: how loud it is. dies: it goes away as soon as somebody asks it."""
 
     pid: int
     state: int = ACTIVE
+    peak: float = 0.0
     dies: bool = False
 
 
@@ -94,6 +95,7 @@ class FakeCom:
         self.defaults: dict[tuple[int, int], str] = {}
         self.IAudioClient = self._interface()
         self.IAudioCaptureClient = self._interface()
+        self.IAudioMeterInformation = self._interface()
         self.IAudioSessionControl2 = self._interface()
         self.IAudioSessionManager2 = self._interface()
         self._threads: set[int] = set()
@@ -214,7 +216,7 @@ class SessionManager:
 
 
 class SessionControl:
-    """IAudioSessionControl2."""
+    """IAudioSessionControl2, and its IAudioMeterInformation."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -229,6 +231,9 @@ class SessionControl:
 
     def GetState(self) -> int:
         return self._session.state
+
+    def GetPeakValue(self) -> float:
+        return self._session.peak
 
 
 class Client:

@@ -26,7 +26,7 @@ from whisperagent.hosts import Block, Way
 from whisperagent.hosts.family import Process
 from whisperagent.hosts.listening import Sox, clock
 from whisperagent.hosts.wasapi import Sound
-from whisperagent.hosts.windows import WindowsHost, WindowsSource
+from whisperagent.hosts.windows import Deafness, Snapshot, WindowsHost, WindowsSource
 from whisperagent.settings import Detection, Recording, Settings
 from whisperagent.wire import Capture
 
@@ -128,6 +128,36 @@ def test_where_windows_cannot_the_metadata_says_that_the_whole_output_was_heard(
     host.open()
     eventually(lambda: host.capture == Capture("wasapi-microphone", "endpoint-loopback"))
     assert host.refused == {"process-loopback": "its build is 18363, and 19041 is needed"}
+
+
+def test_a_process_loopback_that_is_deaf_is_given_up_for_the_whole_output(make: Make) -> None:
+    com = pc({PHONE: fakes.output("alone")})
+    host = make(com)
+    source = host.open()
+    eventually(lambda: host.capture.caller == "process-loopback")
+    endpoint(com, "headset").sessions[0].peak = 0.4
+    [note] = marks(source, "device changed")
+    assert note == "caller: process 100 -> Speakers (Headset) (endpoint-loopback)"
+    endpoint(com, "headset").packets.append(Packet(HELLO))
+    eventually(lambda: hears(source, 1, HELLO))
+    assert host.refused == {"process-loopback": "it heard nothing of what the softphone played"}
+
+
+@pytest.mark.parametrize(("loud", "heard_ago_s"), [(False, 60.0), (True, 0.0)], ids=["quiet", "heard"])
+def test_a_process_loopback_is_not_deaf_when_there_is_nothing_to_hear_or_it_was_heard(
+    loud: bool, heard_ago_s: float
+) -> None:
+    deafness = Deafness()
+    for _ in range(10):
+        deafness.look(Snapshot(loud=loud), clock() - heard_ago_s)
+    assert not deafness.sure
+
+
+def test_looking_often_at_one_moment_makes_a_loopback_no_deafer() -> None:
+    deafness, moment = Deafness(), Snapshot(loud=True)
+    for _ in range(10):
+        deafness.look(moment, clock() - 60)
+    assert not deafness.sure
 
 
 def test_how_the_caller_was_heard_is_still_known_when_the_call_is_over(make: Make) -> None:

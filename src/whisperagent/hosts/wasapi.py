@@ -57,12 +57,13 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Session:
-    """A program at an endpoint. active: it plays or records now; muted is active too."""
+    """A program at an endpoint. active: it plays or records now, muted or not. peak: how loud, 0 to 1."""
 
     pid: int
     flow: Flow
     endpoint: str
     active: bool
+    peak: float
 
 
 class Com:
@@ -78,12 +79,14 @@ class Com:
         from pycaw.api.audioclient import IAudioClient
         from pycaw.api.audioclient.depend import WAVEFORMATEX
         from pycaw.api.audiopolicy import IAudioSessionControl2, IAudioSessionManager2
+        from pycaw.api.endpointvolume import IAudioMeterInformation
         from pycaw.api.mmdeviceapi import IMMDeviceEnumerator
         from pycaw.api.mmdeviceapi.depend import PROPERTYKEY
         from pycaw.constants import CLSID_MMDeviceEnumerator
 
         self.Error: type[Exception] = comtypes.COMError
         self.IAudioClient = IAudioClient
+        self.IAudioMeterInformation = IAudioMeterInformation
         self.IAudioSessionControl2 = IAudioSessionControl2
         self.IAudioSessionManager2 = IAudioSessionManager2
         self.name_key = PROPERTYKEY(comtypes.GUID(_NAME[0]), _NAME[1])
@@ -194,7 +197,10 @@ class Sound:
                     refused = problem
                     continue
                 answered = True
-                found += (Session(pid, flow, endpoint, active) for pid, active in self._at(sessions, count))
+                found += (
+                    Session(pid, flow, endpoint, active, peak)
+                    for pid, active, peak in self._at(sessions, count)
+                )
         if refused is not None and not answered:
             raise refused
         return found
@@ -223,13 +229,20 @@ class Sound:
             except self._com.Error:
                 continue
 
-    def _at(self, sessions: Any, count: int) -> Iterator[tuple[int, bool]]:
+    def _at(self, sessions: Any, count: int) -> Iterator[tuple[int, bool, float]]:
         for index in range(count):
             try:
                 control = sessions.GetSession(index).QueryInterface(self._com.IAudioSessionControl2)
-                yield int(control.GetProcessId()), control.GetState() == _ACTIVE
+                pid, active = int(control.GetProcessId()), control.GetState() == _ACTIVE
             except self._com.Error:
                 continue
+            yield pid, active, self._peak(control) if active else 0.0
+
+    def _peak(self, control: Any) -> float:
+        try:
+            return float(control.QueryInterface(self._com.IAudioMeterInformation).GetPeakValue())
+        except self._com.Error:
+            return 0.0
 
     def _name(self, device: Any) -> str:
         try:
@@ -244,7 +257,8 @@ class Sound:
 class Stream:
     """What one IAudioClient hears, 16 kHz int16 mono.
 
-    A microphone delivers all the time, a loopback only while something plays.
+    A microphone delivers all the time, a loopback only while something plays. sounded_at: `clock()` when it
+    last delivered something else than zeros, at first when it was opened.
     raises com.Error: it cannot be opened.
     """
 
@@ -254,6 +268,7 @@ class Stream:
         capture = com.IAudioCaptureClient
         self._capture = client.GetService(capture._iid_).QueryInterface(capture)
         client.Start()
+        self.sounded_at = clock()
 
     def read(self) -> list[tuple[bytes, float]]:
         """What has come since the last look: (pcm, `clock()` at its first sample), joined where it is whole.
@@ -267,6 +282,8 @@ class Stream:
                 break
             pcm = bytes(2 * frames) if flags & _SILENT else ctypes.string_at(data, 2 * frames)
             self._capture.ReleaseBuffer(frames)
+            if pcm.strip(b"\0"):
+                self.sounded_at = clock()
             if joined and not flags & _DISCONTINUITY:
                 joined[-1][0].extend(pcm)
             else:

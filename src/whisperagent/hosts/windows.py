@@ -32,6 +32,7 @@ from whisperagent.hosts.wasapi import (
     Com,
     Session,
     Sound,
+    Stream,
     in_words,
 )
 from whisperagent.hosts.win_desktop import Desktop
@@ -46,6 +47,10 @@ ABSENT_S = 2.0
 """How often we look whether the softphone has been started."""
 STEREO_MIX = ("stereo mix", "mixage stéréo", "what u hear", "wave out mix", "cable output")
 """What cards and virtual cables call the input that records their output."""
+AUDIBLE = 0.01
+HEARD_S = 1.0
+DEAF_LOOKS = 4
+"""A process loopback that heard nothing at so many looks at a softphone that played something is deaf."""
 CLOSE_S = 2.0
 LOWEST_DBFS = -96.0
 
@@ -58,14 +63,15 @@ log = logging.getLogger(__name__)
 class Snapshot:
     """The softphone at one moment. root: the topmost of its processes, 0: none.
 
-    microphone, output: the endpoints that it records from and plays on now. problem: why its streams
-    cannot be seen.
+    microphone, output: the endpoints that it records from and plays on now. loud: it plays something that can
+    be heard. problem: why its streams cannot be seen.
     """
 
     signals: Signals = NOTHING
     root: int = 0
     microphone: str = ""
     output: str = ""
+    loud: bool = False
     problem: str = ""
 
 
@@ -140,6 +146,7 @@ def look(desktop: Desktop, com: Com, rules: Detection) -> Snapshot:
             root,
             captures[0].endpoint if captures else "",
             renders[0].endpoint if renders else "",
+            any(session.peak > AUDIBLE for session in renders),
             problem,
         )
 
@@ -156,6 +163,27 @@ def _root(members: dict[int, int], sessions: list[Session], processes: list[Proc
     return next((members[process.pid] for process in processes if process.pid in members), 0)
 
 
+class Deafness:
+    """Notices a process loopback that hears nothing while the softphone plays.
+
+    Windows 10 has the loopback without documenting it, so it is not taken at its word. sure: it was deaf at
+    DEAF_LOOKS looks in a row at which something could be heard; from then on, until the agent starts again.
+    """
+
+    def __init__(self) -> None:
+        self.sure = False
+        self._seen: Snapshot | None = None
+        self._looks = 0
+
+    def look(self, now: Snapshot, sounded_at: float) -> None:
+        """sounded_at: `clock()` when the loopback last heard something, at first when it was opened."""
+        if now is self._seen or not now.loud:
+            return
+        self._seen = now
+        self._looks = self._looks + 1 if clock() - sounded_at > HEARD_S else 0
+        self.sure = self.sure or self._looks >= DEAF_LOOKS
+
+
 class WindowsHost:
     """This PC. refused: why a way to the caller was not taken, by the way's name."""
 
@@ -170,6 +198,8 @@ class WindowsHost:
         self._watch = Watch(self._desktop, self._com, settings.detection)
         self._listeners: list[Listener] = []
         self._way = "unknown"
+        self._alone: Stream | None = None
+        self._deafness = Deafness()
 
     @property
     def capture(self) -> Capture:
@@ -322,7 +352,9 @@ class WindowsHost:
     def _caller_moved(self, ear: Ear) -> bool:
         now = self._watch.now
         if ear.way == PROCESS:
-            return bool(now.root) and str(now.root) != ear.target
+            if self._recording.caller == "auto" and self._alone is not None:
+                self._deafness.look(now, self._alone.sounded_at)
+            return self._deafness.sure or (bool(now.root) and str(now.root) != ear.target)
         return ear.way == ENDPOINT and bool(now.output) and now.output != ear.target
 
     def _by_process(self, sound: Sound) -> Ear:
@@ -330,7 +362,10 @@ class WindowsHost:
         root = self._watch.now.root
         if not root:
             raise HostUnavailable(_("the softphone does not run"))
-        return Ear(PROCESS, str(root), _("process {pid}").format(pid=root), sound.process(root))
+        if self._deafness.sure:
+            raise HostUnavailable(_("it heard nothing of what the softphone played"))
+        self._alone = sound.process(root)
+        return Ear(PROCESS, str(root), _("process {pid}").format(pid=root), self._alone)
 
     def _by_endpoint(self, sound: Sound) -> Ear:
         found = self._watch.now.output or sound.default(RENDER)
