@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.linux.sound import PulseAudio, Softphone, Tones
+from tests.linux.sound import PIPEWIRE, PipeWire, PulseAudio, Softphone, Tones
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,10 +27,13 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Tones:
 
 
 @pytest.fixture
-def pulse(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseAudio]:
-    """A sound server for this test alone, and for what it starts."""
+def pulse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseAudio]:
+    """A sound server for this test alone, and for what it starts: PulseAudio, or what ON_BOTH says."""
+    kind = getattr(request, "param", PulseAudio)
+    if kind is PipeWire and not all(map(shutil.which, PIPEWIRE)):
+        pytest.skip("PipeWire is missing: apt-get install pipewire wireplumber pipewire-pulse dbus")
     with tempfile.TemporaryDirectory(prefix="wa") as folder:
-        server = PulseAudio(Path(folder, "pulse"))
+        server = kind(Path(folder, "pulse"))
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         for name in ("DISPLAY", "WAYLAND_DISPLAY"):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from whisperagent.wire import SAMPLE_RATE
 
@@ -127,6 +128,46 @@ class PulseAudio:
             text=True,
             check=False,
         )
+
+
+PIPEWIRE = ("dbus-daemon", "pipewire", "wireplumber", "pipewire-pulse")
+
+
+class PipeWire(PulseAudio):
+    """The same by PipeWire, WirePlumber and pipewire-pulse."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        # Without a session bus WirePlumber chooses no devices.
+        self._bus = f"unix:path={folder}/bus"
+        self.environment |= {
+            "DBUS_SESSION_BUS_ADDRESS": self._bus,
+            "PULSE_SERVER": f"unix:{folder}/pulse/native",
+            "PULSE_RUNTIME_PATH": f"{folder}/pulse",
+        }
+
+    def start(self) -> None:
+        self.program(["dbus-daemon", "--session", f"--address={self._bus}", "--nofork", "--nopidfile"])
+        wait_for((self._folder / "bus").exists)
+        # One by one: each needs the one before.
+        self.program(["pipewire"])
+        wait_for((self._folder / "pipewire-0").exists)
+        self.program(["wireplumber"])
+        self.program(["pipewire-pulse"])
+        wait_for(lambda: self._pactl("info").returncode == 0)
+        for sink in ("headset", "room"):
+            name = sink.capitalize()
+            described = f"sink_properties=device.description={name}"
+            self.control("load-module", "module-null-sink", f"sink_name={sink}", described)
+        remap = ("source_name=mic", "master=room.monitor", "source_properties=device.description=Microphone")
+        self.control("load-module", "module-remap-source", *remap)
+        wait_for(lambda: all(name in self.control("list", "short", "sources") for name in ("mic", "headset")))
+        self.control("set-default-sink", "headset")
+        self.control("set-default-source", "mic")
+
+
+ON_BOTH = pytest.mark.parametrize("pulse", [PulseAudio, PipeWire], indirect=True)
+"""For a test of what the two servers do each in its own way."""
 
 
 class Tones:

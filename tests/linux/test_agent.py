@@ -10,6 +10,7 @@ from tests.linux.sound import (
     CALLER_HZ,
     LOUD,
     MUSIC_HZ,
+    ON_BOTH,
     SECOND_HZ,
     TECHNICIAN_HZ,
     PulseAudio,
@@ -34,6 +35,7 @@ def agent(environment: dict[str, str], softphone: Softphone) -> Iterator[Agent]:
         yield agent.ready()
 
 
+@ON_BOTH
 def test_a_call_is_recorded_with_each_voice_on_its_side(
     agent: Agent, softphone: Softphone, home: Path
 ) -> None:
@@ -53,6 +55,7 @@ def test_a_call_is_recorded_with_each_voice_on_its_side(
     assert part.metadata.complete
 
 
+@ON_BOTH
 def test_what_other_programs_play_is_not_recorded(
     agent: Agent, softphone: Softphone, pulse: PulseAudio, home: Path
 ) -> None:
@@ -69,7 +72,8 @@ def test_what_other_programs_play_is_not_recorded(
 
 def test_between_calls_nothing_is_opened(agent: Agent, softphone: Softphone, pulse: PulseAudio) -> None:
     def ours() -> int:
-        return pulse.control("list", "source-outputs").count("WhisperAgent")
+        listed = pulse.control("list", "source-outputs").split("Source Output #")
+        return sum("WhisperAgent" in stream for stream in listed)
 
     assert ours() == 0
     softphone.call()
@@ -136,6 +140,7 @@ def test_a_second_call_beside_the_first_is_heard_as_well(
     assert "device lost" not in part.marks
 
 
+@ON_BOTH
 def test_a_headset_unplugged_and_plugged_in_again_costs_only_the_moment(
     agent: Agent, softphone: Softphone, pulse: PulseAudio, home: Path
 ) -> None:
@@ -155,7 +160,11 @@ def test_a_headset_unplugged_and_plugged_in_again_costs_only_the_moment(
     softphone.hang_up()
     agent.told("queued")
     (part,) = queued(home)
-    assert part.marks == ["device lost", "device back", "device changed"]
+    assert [mark for mark in part.marks if mark.startswith("device")] == [
+        "device lost",
+        "device back",
+        "device changed",
+    ]
     assert there(part.caller, CALLER_HZ) > 0.85
     # A server would have moved the recording onto the microphone.
     assert absent(part.caller, TECHNICIAN_HZ)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.linux.sound import PulseAudio, Softphone, wait_for
+from tests.linux.sound import ON_BOTH, PulseAudio, Softphone, wait_for
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts.linux import LinuxHost
@@ -29,6 +29,7 @@ def test_nothing_is_seen_of_a_pc_without_a_softphone(host: LinuxHost) -> None:
     assert host.signals() == Signals()
 
 
+@ON_BOTH
 def test_a_call_is_both_streams_of_the_softphone(host: LinuxHost, softphone: Softphone) -> None:
     softphone.call()
     wanted = Signals(process=True, capture=True, render=True)
@@ -95,6 +96,7 @@ def test_a_browser_is_looked_at_only_for_the_web_client(pulse: PulseAudio) -> No
         web.close()
 
 
+@ON_BOTH
 def test_the_signals_come_back_with_the_sound_server(
     host: LinuxHost, pulse: PulseAudio, softphone: Softphone
 ) -> None:
@@ -109,6 +111,7 @@ def test_the_signals_come_back_with_the_sound_server(
     wait_for(lambda: host.signals().capture)
 
 
+@ON_BOTH
 def test_devices_are_listed_with_the_one_in_use(host: LinuxHost, softphone: Softphone) -> None:
     softphone.call()
     wait_for(lambda: host.signals().capture and host.signals().render)

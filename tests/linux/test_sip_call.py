@@ -54,22 +54,20 @@ def test_both_sides_of_a_telephone_call_are_there_to_the_last_marker(
         ended_s = wait_for(lambda: agent.status()["state"] == "ending")
         agent.told("queued")
     (part,) = queued(home)
-    print({"detected": began_s, "confirmed": confirmed_s, "ended": ended_s}, part.metadata)
-    for name, side in (("technician", part.technician), ("caller", part.caller)):
+    for side in (part.technician, part.caller):
         found = _found(side)
-        print(name, np.diff(found))
         assert len(found) == MARKERS
         # A telephone's jitter buffer inserts or drops a packet of 20 ms now and then.
         assert np.abs(np.diff(found) - 1).max() < 0.045
-    skew = np.median(_found(part.technician) - _found(part.caller))
-    print("skew", skew)
+    # The technician is recorded at once; what the customer says was on its way through both telephones.
+    late_s = _found(part.caller) - _found(part.technician)
+    assert 0 < late_s.min() <= late_s.max() < 0.6
     assert confirmed_s < BEGINS_S
     assert ended_s < ENDS_S
     assert part.marks == []
 
 
-@pytest.mark.parametrize("sip", ["pcma", "g722"], indirect=True)
-@pytest.mark.parametrize("name", ["english", "french"])
+@pytest.mark.parametrize(("sip", "name"), [("pcma", "french"), ("g722", "english")], indirect=["sip"])
 def test_a_telephone_call_becomes_a_transcript_with_the_right_words_of_each_side(
     sip: SipCall, pulse: PulseAudio, name: str, tmp_path: Path
 ) -> None:
@@ -88,12 +86,11 @@ def test_a_telephone_call_becomes_a_transcript_with_the_right_words_of_each_side
         play.until("transcribed")
         play.approve()
         outcome = play.until_ticketed()
-    print(outcome.wer, outcome.speaker_accuracy, outcome.timings_s)
-    print([(segment.speaker, segment.text) for segment in outcome.transcript])
+    # Both calls were heard without a mistake; a busy machine may cost a word.
     assert outcome.wer is not None
-    assert outcome.wer <= 0.2
+    assert outcome.wer <= 0.1
     assert outcome.speaker_accuracy is not None
-    assert outcome.speaker_accuracy >= 0.95
+    assert outcome.speaker_accuracy >= 0.98
 
 
 def _markers() -> bytes:

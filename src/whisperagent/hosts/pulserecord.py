@@ -273,10 +273,10 @@ class Ear:
             self._failures += 1
 
     def _judge(self, seen: Snapshot) -> None:
-        """A stream ended: because its device has gone?"""
+        """Has the device gone, or has only a stream ended?"""
         at, self._ended_at = self._ended_at, None
-        if self._last is not None and at is not None and seen.device(self._last[0].source) is None:
-            self._mark("device lost", at, self._last[1])
+        if self._last is not None and not self._lost and seen.device(self._last[0].source) is None:
+            self._mark("device lost", time.monotonic() if at is None else at, self._last[1])
             self._lost = True
 
     def _found(self, target: Target, at: float, seen: Snapshot) -> None:
