@@ -21,6 +21,7 @@ from tests.windows.fakes import (
     Session,
     eventually,
 )
+from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Block, Way
 from whisperagent.hosts.family import Process
@@ -47,7 +48,6 @@ def make() -> Iterator[Make]:
         desktop = FakeDesktop([Process(PHONE, 1, "3CXSoftphone.exe")], windows_build=build)
         made = WindowsHost(settings, desktop, com)
         hosts.append(made)
-        eventually(lambda: made.signals().process)
         return made
 
     yield host
@@ -100,6 +100,12 @@ def test_both_sides_are_heard_where_the_softphone_is_and_not_on_the_default_devi
     endpoint(com, "headset").packets.append(Packet(AGAIN))
     eventually(lambda: hears(source, 1, AGAIN))
     assert [endpoint(com, name).clients for name in ("webcam", "screen")] == [0, 0]
+
+
+def test_a_host_knows_from_its_beginning_whether_a_call_is_up(make: Make) -> None:
+    host = make(pc())
+    assert host.signals() == Signals(process=True, capture=True, render=True)
+    assert any(device.in_use for device in host.devices())
 
 
 def test_nothing_is_opened_between_calls(make: Make) -> None:
@@ -262,7 +268,6 @@ def test_a_sound_service_that_is_stopped_is_one_clear_error(make: Make, wanted: 
 
 def test_the_devices_and_who_uses_them_are_listed(make: Make) -> None:
     host = make(pc())
-    eventually(lambda: any(device.in_use for device in host.devices()))
     assert [(device.id, device.kind, device.default, device.in_use) for device in host.devices()] == [
         ("screen", "output", True, False),
         ("headset", "output", False, True),

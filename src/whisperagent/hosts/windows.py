@@ -51,7 +51,7 @@ AUDIBLE = 0.01
 HEARD_S = 1.0
 DEAF_LOOKS = 4
 """A process loopback that heard nothing at so many looks at a softphone that played something is deaf."""
-CLOSE_S = 2.0
+PATIENCE_S = 2.0
 LOWEST_DBFS = -96.0
 
 NOTHING = Signals()
@@ -76,20 +76,25 @@ class Snapshot:
 
 
 class Watch:
-    """Looks at the softphone in a thread of its own. now: what it saw last."""
+    """Looks at the softphone in a thread of its own, and has looked once when it is made.
+
+    now: what it saw last.
+    """
 
     def __init__(self, desktop: Desktop, com: Com, rules: Detection) -> None:
         self.now = Snapshot()
         self._desktop = desktop
         self._com = com
         self._rules = rules
+        self._looked = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="softphone", daemon=True)
         self._thread.start()
+        self._looked.wait(PATIENCE_S)
 
     def close(self) -> None:
         self._closing.set()
-        self._thread.join(CLOSE_S)
+        self._thread.join(PATIENCE_S)
 
     def _watch(self) -> None:
         failing = False
@@ -103,6 +108,7 @@ class Watch:
                     if not failing:
                         log.warning("the softphone cannot be seen: %s", problem, exc_info=True)
                     failing = True
+                self._looked.set()
                 absent = not self.now.signals.process
                 self._closing.wait(max(self._rules.poll_s, ABSENT_S) if absent else self._rules.poll_s)
 
