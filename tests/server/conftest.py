@@ -1,7 +1,6 @@
 """A real server on a free port of this machine, and short ways to what tests do with it."""
 
 import asyncio
-import socket
 import sqlite3
 import threading
 import time
@@ -21,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.server.ingest_fixtures import PromptServer, noise, srec
 from whisperagent import settings, wire
 from whisperserver.app import Background, create_app
+from whisperserver.serve import listening
 from whisperserver.services import Services
 from whisperserver.store import transcripts
 from whisperserver.store.transcripts import Written
@@ -66,9 +66,7 @@ class Server:
             self.services, self._loop = services, asyncio.get_running_loop()
             ready.set_result(None)
 
-        listener = socket.create_server(("127.0.0.1", 0))
-        # Inherited by what it accepts; without, each answer waits 40 ms for the client's delayed ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener = listening("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             create_app(self.loaded, (know, *self._background)),

@@ -25,6 +25,7 @@ from tests.server.ingest_fixtures import noise
 from whisperagent import settings, wire
 from whisperagent.wire import CallState
 from whisperserver import problems
+from whisperserver.serve import listening
 
 # The list
 
@@ -569,6 +570,21 @@ def test_every_answer_is_protected(server: Server, http: httpx.Client) -> None:
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
+def test_a_peer_that_fell_asleep_is_noticed() -> None:
+    """Its upload would stay half done, and its file open, for as long as the server runs."""
+    with (
+        listening("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, every, times = (
+            accepted.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+    assert idle + every * times <= 180
+
+
 # What is written about it
 
 
@@ -580,6 +596,15 @@ def test_the_documentation_knows_every_route_and_every_kind_of_problem(http: htt
     assert [path for path in [*routes, wire.REVIEW_CHANNEL] if path not in written] == []
     figures = re.findall(r"^# TYPE (whisperagent_\w+)", http.get(wire.METRICS).text, re.MULTILINE)
     assert [name for name in figures if name.removesuffix("_created") not in written] == []
+
+
+def test_the_architecture_knows_every_module() -> None:
+    root = Path(__file__).parents[2]
+    written = (root / "docs" / "architecture.md").read_text("utf-8")
+    package = root / "src" / "whisperserver"
+    modules = [path.name for folder in (package, package / "store") for path in folder.glob("[!_]*.py")]
+    assert len(modules) > 30
+    assert [name for name in modules if f"`{name}`" not in written] == []
 
 
 def test_the_openapi_document_describes_every_route_with_examples_that_are_valid(http: httpx.Client) -> None:

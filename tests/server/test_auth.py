@@ -62,6 +62,7 @@ def test_every_name_of_this_machine_is_believed(server: Server, host: str) -> No
         "rebound.example:3002",
         "[2001:db8::1]:3002",
         "::1",
+        "[",
         "0",
     ],
 )

@@ -87,8 +87,7 @@ class Claims:
 
     async def release_all(self) -> None:
         if self._held:
-            async with self._database.writing() as session:
-                await claims.release(session, self._held, self._extension)
+            await self._database.written(lambda session: claims.release(session, self._held, self._extension))
 
 
 async def _side_by_side(
