@@ -198,10 +198,24 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests of a module that only ask, or that ask about a call of their own."""
+    with running(tmp_path_factory.mktemp("shared")) as server:
+        yield server
+
+
 @pytest.fixture
 def http(server: Server) -> Iterator[httpx.Client]:
     """Extension 201, asking `server`."""
     with server.http() as client:
+        yield client
+
+
+@pytest.fixture
+def asking(shared: Server) -> Iterator[httpx.Client]:
+    """Extension 201, asking `shared`."""
+    with shared.http() as client:
         yield client
 
 

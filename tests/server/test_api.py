@@ -89,9 +89,9 @@ def test_the_list_is_narrowed_by_state_extension_other_party_and_time(
     ],
 )
 def test_a_filter_that_cannot_be_understood_is_named(
-    http: httpx.Client, query: dict[str, str], field: str
+    asking: httpx.Client, query: dict[str, str], field: str
 ) -> None:
-    said = problem(http.get(wire.CALLS, params=query), 400, "bad-request")
+    said = problem(asking.get(wire.CALLS, params=query), 400, "bad-request")
     assert field in f"{said.title} {said.detail}"
 
 
@@ -169,9 +169,9 @@ def test_a_call_that_never_was_is_not_found(http: httpx.Client) -> None:
 
 
 @pytest.fixture
-def spoken(server: Server) -> str:
+def spoken(shared: Server) -> str:
     """A call in which markup is said."""
-    return server.transcribed(
+    return shared.transcribed(
         "Bonjour <b>vous</b> & *moi*\n\n2\n00:00:00,000 --> 00:00:09,000",
         "D'accord.",
         agent_name="Léa",
@@ -221,19 +221,19 @@ MARKDOWN = """
     ],
 )
 def test_a_transcript_is_given_as_a_file_in_which_words_stay_words(
-    http: httpx.Client, spoken: str, form: str, kind: str, content: str
+    asking: httpx.Client, spoken: str, form: str, kind: str, content: str
 ) -> None:
-    answer = http.get(f"{wire.CALLS}/{spoken}/transcript", params={"format": form})
+    answer = asking.get(f"{wire.CALLS}/{spoken}/transcript", params={"format": form})
     assert answer.headers["content-type"] == kind
     assert answer.headers["content-disposition"] == f'inline; filename="{spoken}.{form}"'
     assert answer.content.decode("utf-8").endswith(content)
 
 
-def test_a_transcript_is_json_unless_asked_otherwise(http: httpx.Client, spoken: str) -> None:
-    answer = http.get(f"{wire.CALLS}/{spoken}/transcript")
+def test_a_transcript_is_json_unless_asked_otherwise(asking: httpx.Client, spoken: str) -> None:
+    answer = asking.get(f"{wire.CALLS}/{spoken}/transcript")
     transcript = msgspec.json.decode(answer.content, type=wire.Transcript)
     assert [segment.text for segment in transcript.segments][1] == "D'accord."
-    problem(http.get(f"{wire.CALLS}/{spoken}/transcript?format=pdf"), 400, "bad-request")
+    problem(asking.get(f"{wire.CALLS}/{spoken}/transcript?format=pdf"), 400, "bad-request")
 
 
 def test_a_call_that_waits_has_no_transcript(server: Server, http: httpx.Client) -> None:
@@ -386,11 +386,11 @@ def test_the_sound_is_a_wav_of_what_was_recorded_and_who_listens_is_written_down
     ],
 )
 def test_a_player_gets_the_piece_that_it_asks_for(
-    server: Server, http: httpx.Client, asked: str, piece: slice
+    shared: Server, asking: httpx.Client, asked: str, piece: slice
 ) -> None:
-    call_id = server.received(noise(300_000))
-    whole = http.get(f"{wire.CALLS}/{call_id}/audio").content
-    answer = http.get(f"{wire.CALLS}/{call_id}/audio", headers={"Range": asked})
+    call_id = shared.received(noise(300_000))
+    whole = asking.get(f"{wire.CALLS}/{call_id}/audio").content
+    answer = asking.get(f"{wire.CALLS}/{call_id}/audio", headers={"Range": asked})
     assert answer.status_code == 206
     assert answer.content == whole[piece]
     begin, end, _step = piece.indices(len(whole))
@@ -398,19 +398,21 @@ def test_a_player_gets_the_piece_that_it_asks_for(
 
 
 @pytest.mark.parametrize("asked", ["bytes=5-2", "bytes=-", "chapters=1-2", "bytes=0-1,5-9", "nonsense"])
-def test_a_range_that_means_nothing_is_the_whole(server: Server, http: httpx.Client, asked: str) -> None:
-    call_id = server.received()
-    assert http.get(f"{wire.CALLS}/{call_id}/audio", headers={"Range": asked}).status_code == 200
+def test_a_range_that_means_nothing_is_the_whole(shared: Server, asking: httpx.Client, asked: str) -> None:
+    call_id = shared.received()
+    assert asking.get(f"{wire.CALLS}/{call_id}/audio", headers={"Range": asked}).status_code == 200
 
 
-def test_a_piece_of_another_file_is_the_whole_of_this_one(server: Server, http: httpx.Client) -> None:
+def test_a_piece_of_another_file_is_the_whole_of_this_one(shared: Server, asking: httpx.Client) -> None:
     headers = {"Range": "bytes=0-43", "If-Range": '"another"'}
-    assert http.get(f"{wire.CALLS}/{server.received()}/audio", headers=headers).status_code == 200
+    assert asking.get(f"{wire.CALLS}/{shared.received()}/audio", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
-def test_a_range_after_the_end_says_where_the_end_is(server: Server, http: httpx.Client, asked: str) -> None:
-    answer = http.get(f"{wire.CALLS}/{server.received(noise(4000))}/audio", headers={"Range": asked})
+def test_a_range_after_the_end_says_where_the_end_is(
+    shared: Server, asking: httpx.Client, asked: str
+) -> None:
+    answer = asking.get(f"{wire.CALLS}/{shared.received(noise(4000))}/audio", headers={"Range": asked})
     problem(answer, 416, "no-such-range")
     assert answer.headers["content-range"] == "bytes */4044"
 
@@ -528,16 +530,16 @@ def test_a_full_disk_is_not_ready_and_takes_no_upload(tmp_path: Path) -> None:
 # Errors
 
 
-def test_the_protocols_own_errors_are_problems_too(http: httpx.Client) -> None:
-    problem(http.get("/nowhere"), 404, "not-found")
-    assert "GET" in http.put(wire.CALLS).headers["allow"]
-    problem(http.put(wire.CALLS), 405, "not-allowed")
-    problem(http.post(f"{wire.CALLS}/x/review", content=b"x" * (1 << 20) + b"x"), 413, "too-large")
+def test_the_protocols_own_errors_are_problems_too(asking: httpx.Client) -> None:
+    problem(asking.get("/nowhere"), 404, "not-found")
+    assert "GET" in asking.put(wire.CALLS).headers["allow"]
+    problem(asking.put(wire.CALLS), 405, "not-allowed")
+    problem(asking.post(f"{wire.CALLS}/x/review", content=b"x" * (1 << 20) + b"x"), 413, "too-large")
     said = problem(
-        http.post(f"{wire.CALLS}/x/review", json={"version": 1, "decision": "maybe"}), 400, "bad-request"
+        asking.post(f"{wire.CALLS}/x/review", json={"version": 1, "decision": "maybe"}), 400, "bad-request"
     )
     assert said.detail == "`decision`: Invalid enum value 'maybe'"
-    said = problem(http.post(f"{wire.CALLS}/x/review"), 400, "bad-request")
+    said = problem(asking.post(f"{wire.CALLS}/x/review"), 400, "bad-request")
     assert said.detail == "the body: is missing"
 
 
@@ -563,8 +565,8 @@ def test_a_database_that_is_full_is_a_reason_to_come_back(server: Server, http: 
     assert answer.headers["retry-after"] == "5"
 
 
-def test_every_answer_is_protected(server: Server, http: httpx.Client) -> None:
-    for answer in (http.get(wire.CALLS), http.get("/nowhere"), httpx.get(f"{server.url}{wire.CALLS}")):
+def test_every_answer_is_protected(shared: Server, asking: httpx.Client) -> None:
+    for answer in (asking.get(wire.CALLS), asking.get("/nowhere"), httpx.get(f"{shared.url}{wire.CALLS}")):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
@@ -588,13 +590,13 @@ def test_a_peer_that_fell_asleep_is_noticed() -> None:
 # What is written about it
 
 
-def test_the_documentation_knows_every_route_and_every_kind_of_problem(http: httpx.Client) -> None:
+def test_the_documentation_knows_every_route_and_every_kind_of_problem(asking: httpx.Client) -> None:
     written = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
     kinds = {name for _status, name in problems.KINDS.values()} | set(problems.OF_THE_PROTOCOL.values())
     assert [kind for kind in kinds | {"busy", "failure"} if f"`{kind}`" not in written] == []
-    routes = [path for path in http.get("/schema/openapi.json").json()["paths"] if path != "/schema"]
+    routes = [path for path in asking.get("/schema/openapi.json").json()["paths"] if path != "/schema"]
     assert [path for path in [*routes, wire.REVIEW_CHANNEL] if path not in written] == []
-    figures = re.findall(r"^# TYPE (whisperagent_\w+)", http.get(wire.METRICS).text, re.MULTILINE)
+    figures = re.findall(r"^# TYPE (whisperagent_\w+)", asking.get(wire.METRICS).text, re.MULTILINE)
     assert [name for name in figures if name.removesuffix("_created") not in written] == []
 
 
@@ -607,8 +609,10 @@ def test_the_architecture_knows_every_module() -> None:
     assert [name for name in modules if f"`{name}`" not in written] == []
 
 
-def test_the_openapi_document_describes_every_route_with_examples_that_are_valid(http: httpx.Client) -> None:
-    document = http.get("/schema/openapi.json").json()
+def test_the_openapi_document_describes_every_route_with_examples_that_are_valid(
+    asking: httpx.Client,
+) -> None:
+    document = asking.get("/schema/openapi.json").json()
     routes = {f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item}
     assert routes >= {
         "POST /api/upload-recording",
@@ -634,10 +638,10 @@ def test_the_openapi_document_describes_every_route_with_examples_that_are_valid
     assert {"400", "401", "403", "404", "409", "410"} <= review["responses"].keys()
 
 
-def test_the_schema_loads_nothing_from_elsewhere(http: httpx.Client) -> None:
-    answer = http.get("/schema")
+def test_the_schema_loads_nothing_from_elsewhere(asking: httpx.Client) -> None:
+    answer = asking.get("/schema")
     assert "json" in answer.headers["content-type"]
-    assert http.get("/schema/swagger").status_code == 404
+    assert asking.get("/schema/swagger").status_code == 404
 
 
 # Garbage

@@ -1,5 +1,6 @@
 """Who is believed: extensions on loopback, tokens everywhere, and nobody else."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,33 +26,33 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.fixture
-def open_server(tmp_path: Path) -> Any:
+@pytest.fixture(scope="module")
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that listens beyond this machine, as far as it knows."""
-    with running(tmp_path / "open", serve=EVERYWHERE) as server:
+    with running(tmp_path_factory.mktemp("open"), serve=EVERYWHERE) as server:
         yield server
 
 
 # On loopback
 
 
-def test_on_loopback_an_extension_is_enough_and_needed(server: Server) -> None:
-    assert ask(server, **{"X-Extension": "201"}).status_code == 200
-    said = problem(ask(server), 401, "not-authenticated")
+def test_on_loopback_an_extension_is_enough_and_needed(shared: Server) -> None:
+    assert ask(shared, **{"X-Extension": "201"}).status_code == 200
+    said = problem(ask(shared), 401, "not-authenticated")
     assert said.fix == "send `X-Extension: 201`, with your own extension"
-    problem(ask(server, **{"X-Extension": "two oh one"}), 401, "not-authenticated")
+    problem(ask(shared, **{"X-Extension": "two oh one"}), 401, "not-authenticated")
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
-def test_what_a_proxy_passes_on_is_not_of_this_machine(server: Server, header: str) -> None:
-    problem(ask(server, **{"X-Extension": "201", header: "127.0.0.1"}), 401, "not-authenticated")
+def test_what_a_proxy_passes_on_is_not_of_this_machine(shared: Server, header: str) -> None:
+    problem(ask(shared, **{"X-Extension": "201", header: "127.0.0.1"}), 401, "not-authenticated")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:3002", "localhost:3002", "[::1]", "[::1]:3002"])
-def test_every_name_of_this_machine_is_believed(server: Server, host: str) -> None:
-    assert ask(server, **{"X-Extension": "201", "Host": host}).status_code == 200
+def test_every_name_of_this_machine_is_believed(shared: Server, host: str) -> None:
+    assert ask(shared, **{"X-Extension": "201", "Host": host}).status_code == 200
     same_origin = {"X-Extension": "201", "Host": host, "Origin": f"http://{host}"}
-    assert ask(server, **same_origin).status_code == 200
+    assert ask(shared, **same_origin).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -66,10 +67,10 @@ def test_every_name_of_this_machine_is_believed(server: Server, host: str) -> No
         "0",
     ],
 )
-def test_another_name_than_this_machines_is_not_believed(server: Server, host: str) -> None:
+def test_another_name_than_this_machines_is_not_believed(shared: Server, host: str) -> None:
     """A page whose name was made to lead here (DNS rebinding) asks under that name."""
     asked = {"X-Extension": "201", "Host": host, "Origin": f"http://{host}"}
-    problem(ask(server, **asked), 401, "not-authenticated")
+    problem(ask(shared, **asked), 401, "not-authenticated")
 
 
 def test_where_tokens_are_made_a_token_is_needed_on_loopback_too(tmp_path: Path) -> None:
@@ -81,8 +82,8 @@ def test_where_tokens_are_made_a_token_is_needed_on_loopback_too(tmp_path: Path)
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
-def test_a_page_of_another_origin_may_not_ask(server: Server, origin: str) -> None:
-    problem(ask(server, **{"X-Extension": "201", "Origin": origin}), 403, "forbidden")
+def test_a_page_of_another_origin_may_not_ask(shared: Server, origin: str) -> None:
+    problem(ask(shared, **{"X-Extension": "201", "Origin": origin}), 403, "forbidden")
 
 
 def test_a_recording_is_sent_in_ones_own_name_only(server: Server) -> None:
@@ -134,8 +135,8 @@ def test_a_token_that_is_not_ours_is_refused(open_server: Server, token: str) ->
     problem(ask(open_server, **bearer(token)), 401, "not-authenticated")
 
 
-def test_a_bad_token_is_refused_on_loopback_too(server: Server) -> None:
-    problem(ask(server, **bearer("nonsense"), **{"X-Extension": "201"}), 401, "not-authenticated")
+def test_a_bad_token_is_refused_on_loopback_too(shared: Server) -> None:
+    problem(ask(shared, **bearer("nonsense"), **{"X-Extension": "201"}), 401, "not-authenticated")
 
 
 def test_only_health_and_figures_are_for_everybody(open_server: Server) -> None:

@@ -172,9 +172,9 @@ def test_a_client_that_vanishes_without_a_word_loses_its_claims(server: Server) 
     ],
 )
 def test_what_is_no_command_ends_the_conversation_with_a_reason(
-    server: Server, said: str | bytes, code: int
+    shared: Server, said: str | bytes, code: int
 ) -> None:
-    with channel(server) as socket:
+    with channel(shared) as socket:
         socket.send(said)
         closed, reason = closing(socket)
     assert closed == code
@@ -192,17 +192,17 @@ def refused(
     return msgspec.json.decode(answer.body or b"", type=wire.Problem)
 
 
-def test_a_handshake_without_a_credential_is_answered_like_a_request(server: Server) -> None:
-    assert refused(server, 401, extension="").type == "/problems/not-authenticated"
+def test_a_handshake_without_a_credential_is_answered_like_a_request(shared: Server) -> None:
+    assert refused(shared, 401, extension="").type == "/problems/not-authenticated"
 
 
-def test_a_page_of_another_site_opens_no_channel(server: Server) -> None:
-    assert "evil.example" in refused(server, 403, origin="http://evil.example").title
+def test_a_page_of_another_site_opens_no_channel(shared: Server) -> None:
+    assert "evil.example" in refused(shared, 403, origin="http://evil.example").title
 
 
 @pytest.mark.parametrize("last_seq", ["-1", "x", "9" * 30, "1.5", "٣"])
-def test_a_last_seq_that_is_none_is_refused(server: Server, last_seq: str) -> None:
-    assert "last_seq" in refused(server, 400, f"?last_seq={last_seq}").title
+def test_a_last_seq_that_is_none_is_refused(shared: Server, last_seq: str) -> None:
+    assert "last_seq" in refused(shared, 400, f"?last_seq={last_seq}").title
 
 
 def test_a_client_that_lags_behind_is_told_so() -> None:
