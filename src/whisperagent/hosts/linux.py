@@ -133,11 +133,11 @@ class LinuxHost:
 
     def _streams_changed(self, seen: Snapshot) -> None:
         """Called in the thread of the sound server."""
-        self._programs.look_again()
         streams, _browser = self._streams(seen)
         shown = _active(streams)
         if shown != self._shown:
             self._shown = shown
+            self._programs.look_again()
             # The agent's loop may have ended.
             with contextlib.suppress(RuntimeError):
                 self._wake()

@@ -7,14 +7,15 @@ import contextlib
 import os
 import re
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from whisperagent.hosts.x11 import Display, DisplayLost
 
-IDLE_S, RUNNING_S = 5.0, 1.0
-"""Between two looks, while no softphone runs and while one does."""
+PROCESSES_S, TITLES_S, REST_S = 5.0, 1.0, 0.1
+"""Between two looks at the processes; at the titles, while the softphone runs; at anything."""
 
 
 class Running(NamedTuple):
@@ -52,7 +53,7 @@ class Programs:
         self._soon = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="programs", daemon=True)
         self._thread.start()
-        self._looked.wait(RUNNING_S)
+        self._looked.wait(TITLES_S)
 
     def look_again(self) -> None:
         """Something has changed: do not wait for the next look."""
@@ -61,27 +62,28 @@ class Programs:
     def close(self) -> None:
         self._closing.set()
         self._soon.set()
-        self._thread.join(RUNNING_S)
+        self._thread.join(TITLES_S)
 
     def _follow(self) -> None:
+        pids: list[frozenset[int]] = []
+        listed_at = 0.0
         while not self._closing.is_set():
-            self._soon.clear()
-            self.now = self._look()
+            if self._soon.is_set() or time.monotonic() - listed_at > PROCESSES_S or not pids:
+                self._soon.clear()
+                listed_at = time.monotonic()
+                named = list(_processes())
+                pids = [frozenset(pid for pid, name in named if names.fit(name)) for names in self._names]
+            phones, browsers = (
+                Running(found, self._titles(found, names))
+                for found, names in zip(pids, self._names, strict=True)
+            )
+            self.now = (phones, browsers)
             self._looked.set()
-            # Never twice in a tenth of a second, however often the streams change.
-            self._closing.wait(0.1)
-            self._soon.wait(RUNNING_S if any(found.pids for found in self.now) else IDLE_S)
+            # Never more often than this, however often the streams change.
+            self._closing.wait(REST_S)
+            self._soon.wait(TITLES_S if self.display and (phones.pids or browsers.pids) else PROCESSES_S)
         if self._display is not None:
             self._display.close()
-
-    def _look(self) -> tuple[Running, Running]:
-        named = list(_processes())
-        pids = [frozenset(pid for pid, names in named if wanted.fit(names)) for wanted in self._names]
-        phones, browsers = (
-            Running(found, self._titles(found, wanted))
-            for found, wanted in zip(pids, self._names, strict=True)
-        )
-        return phones, browsers
 
     def _titles(self, pids: frozenset[int], names: Names) -> tuple[str, ...]:
         try:

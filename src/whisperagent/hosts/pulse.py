@@ -84,6 +84,8 @@ class SoundServer:
         self._answered = threading.Event()
         self._closing = threading.Event()
         self._dirty = True
+        self._lock = threading.Lock()
+        self._listening: pulsectl.Pulse | None = None
         self._pulsectl = _library()
         self._thread = threading.Thread(target=self._follow, name="sound server", daemon=True)
         self._thread.start()
@@ -101,7 +103,13 @@ class SoundServer:
 
     def close(self) -> None:
         self._closing.set()
-        self._thread.join(ANSWER_S)
+        end = time.monotonic() + ANSWER_S
+        while self._thread.is_alive() and time.monotonic() < end:
+            # It may not have begun to listen yet: asked until it has heard.
+            with self._lock:
+                if self._listening is not None:
+                    self._listening.event_listen_stop()
+            self._thread.join(0.01)
 
     def _follow(self) -> None:
         failures = 0
@@ -111,7 +119,14 @@ class SoundServer:
                 # Never the one to start a server: that is the session's business.
                 with self._pulsectl.Pulse(CLIENT, connect=False) as server:
                     server.connect(autospawn=False)
-                    self._listen(server)
+                    self._dirty = True
+                    with self._lock:
+                        self._listening = server
+                    try:
+                        self._listen(server)
+                    finally:
+                        with self._lock:
+                            self._listening = None
             except (self._pulsectl.PulseError, self._pulsectl.PulseDisconnected) as problem:
                 self.error = str(problem) or type(problem).__name__
             self.now = Snapshot()
@@ -135,8 +150,9 @@ class SoundServer:
                 self.now = _snapshot(server)
                 self._tell()
             else:
-                server.event_listen(0.25)
-                self._closing.wait(SETTLE_S if self._dirty else 0)
+                server.event_listen(LOOK_S)
+                if self._dirty:
+                    self._closing.wait(SETTLE_S)
 
     def _tell(self) -> None:
         self._answered.set()
