@@ -226,7 +226,7 @@ def test_memory_stays_flat_over_a_hundred_megabytes(tmp_path: Path, sealed: bool
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", [1, 3, 5])
+@pytest.mark.parametrize("answers", [1, 4])
 def test_a_killed_server_has_what_it_answered_for_and_takes_the_rest_again(
     tmp_path: Path, answers: int
 ) -> None:
