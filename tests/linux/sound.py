@@ -185,13 +185,19 @@ class Tones:
 
 
 class Softphone:
-    """A program called `3cxphone`, with one stream for each direction. tones: for it and who speaks to it."""
+    """A program called `3cxphone`, with one stream for each direction. tones: for it and who speaks to it.
+
+    Beside its streams it runs, whether it has a call or not, until it quits.
+    """
 
     def __init__(self, server: PulseAudio, folder: Path, tones: Tones) -> None:
         self._server = server
         self.tones = tones
         self._binary = folder / "3cxphone"
         shutil.copy(shutil.which("pacat") or "", self._binary)
+        app = folder / "3CXSoftphone"
+        shutil.copy(shutil.which("sleep") or "", app)
+        self._app = server.program([str(app), "3600"])
         self._capture: subprocess.Popen[bytes] | None = None
         self._render: list[subprocess.Popen[bytes]] = []
 
@@ -229,6 +235,12 @@ class Softphone:
             stream.kill()
             stream.wait()
         self._render.clear()
+
+    def crash(self) -> None:
+        """Everything of it is gone at once."""
+        self._app.kill()
+        self._app.wait()
+        self.hang_up()
 
     def speak(self, hertz: int = TECHNICIAN_HZ) -> None:
         """The technician speaks, which is no doing of the softphone's."""

@@ -201,7 +201,7 @@ def test_a_softphone_that_is_killed_ends_the_call(agent: Agent, softphone: Softp
     softphone.call()
     agent.told("recording")
     agent.recorded(1.5)
-    softphone.hang_up()
+    softphone.crash()
     took_s = wait_for(lambda: "queued" in agent.events())
     assert took_s < ENDS_S
     (part,) = queued(home)

@@ -5,6 +5,7 @@ lists anew after each, so that whoever asks gets the newest snapshot at once. A 
 not there yet, is looked for again and again.
 """
 
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ from whisperagent.i18n import _
 
 if TYPE_CHECKING:
     import pulsectl
+
+log = logging.getLogger(__name__)
 
 CLIENT = "WhisperAgent"
 RETRY_S = (0.5, 1.0, 2.0)
@@ -127,8 +130,10 @@ class SoundServer:
                     finally:
                         with self._lock:
                             self._listening = None
-            except (self._pulsectl.PulseError, self._pulsectl.PulseDisconnected) as problem:
+            except Exception as problem:
+                # This is a loop of the agent: whatever pulsectl raises, its private errors too, it goes on.
                 self.error = str(problem) or type(problem).__name__
+                log.debug("the sound server: %s", self.error)
             self.now = Snapshot()
             self._tell()
             failures = failures + 1 if time.monotonic() - began < RETRY_S[-1] else 0
