@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NoReturn
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from whisperagent.errors import AudioError, SealedError, SpeechUnavailable
+from whisperagent.errors import AudioError, ConfigError, SealedError, SpeechUnavailable
+from whisperagent.i18n import _
 from whisperagent.settings import Loaded
 from whisperserver import jobs, keys, timeline
 from whisperserver.store import blobs, database, transcripts
@@ -41,13 +42,18 @@ log = logging.getLogger(__name__)
 class Worker:
     """Transcribes what the queue of this server holds.
 
-    raises ConfigError: the settings name no database, storage or key that can be used.
+    raises ConfigError: the settings name no database, storage or key that can be used, or none is there yet.
     """
 
     def __init__(self, loaded: Loaded) -> None:
         self._speech = loaded.settings.speech
         self._models = loaded.paths.server / "models"
         where = database.location(loaded.settings, loaded.paths)
+        if not where.exists():
+            raise ConfigError(
+                _("there are no calls in {path}").format(path=where),
+                fix=_("start the server first: `wa server serve`"),
+            )
         self._key = keys.load_or_make(loaded.paths, where)
         self._database = database.Database(where)
         self._recordings = blobs.Recordings(

@@ -135,6 +135,10 @@ def test_a_second_server_in_one_home(home: Path) -> None:
     one_clear_error(done, 1, "a server runs in this home already")
 
 
+def test_a_worker_where_no_server_has_been(home: Path) -> None:
+    one_clear_error(wa("server", "worker", home=home), 2, "there are no calls", "wa server serve")
+
+
 def test_which_calls_are_to_be_begun_anew_is_asked_for(home: Path) -> None:
     one_clear_error(wa("server", "retry", home=home), 2, "which calls?", "--all")
     assert "there are no calls" in wa("server", "retry", "--all", home=home).stderr
