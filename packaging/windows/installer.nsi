@@ -321,19 +321,18 @@ Section Uninstall
   RMDir /r "$INSTDIR\app.new"
   RMDir /r "$INSTDIR\app.old"
   !insertmacro AGENTS resume
-  ; waw.exe ends when it sees that there is no agent any more.
+  ; waw.exe ends when it sees that there is no agent any more; after an upgrade that is waw.exe.old.
   StrCpy $0 0
   ${Do}
-    ClearErrors
     Delete "$INSTDIR\bin\*.*"
-    ${IfNot} ${FileExists} "$INSTDIR\bin\waw.exe"
+    RMDir "$INSTDIR\bin"
+    ${IfNot} ${FileExists} "$INSTDIR\bin\*.*"
     ${OrIf} $0 > 50
       ${ExitDo}
     ${EndIf}
     Sleep 100
     IntOp $0 $0 + 1
   ${Loop}
-  RMDir "$INSTDIR\bin"
   Delete "$SMPROGRAMS\WhisperAgent.lnk"
   Delete "$INSTDIR\Uninstall.exe"
   RMDir "$INSTDIR"

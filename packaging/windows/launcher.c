@@ -40,7 +40,9 @@ static HANDLE named(HANDLE (*make)(const wchar_t *), const wchar_t *prefix)
 {
     static wchar_t name[LENGTH];
     wchar_t *letter = name + _snwprintf(name, LENGTH - 1, L"%ls", prefix);
-    wcsncpy(letter, root, LENGTH / 2);
+    /* A short name (PROGRA~1) is the same folder. */
+    if (!GetLongPathNameW(root, letter, LENGTH / 2))
+        wcsncpy(letter, root, LENGTH / 2);
     CharLowerW(letter);
     for (; *letter; letter++)
         if (*letter == L'\\')

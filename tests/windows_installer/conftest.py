@@ -67,7 +67,7 @@ class Windows:
         with os.fdopen(ours, "rb", buffering=0) as words:
             os.set_blocking(ours, False)
             process = subprocess.Popen(
-                ["wine", *command],
+                self._command(command),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
@@ -89,7 +89,16 @@ class Windows:
 
     def start(self, *command: str | Path) -> "subprocess.Popen[bytes]":
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(["wine", *command], env=self._environment, **streams)
+        return subprocess.Popen(self._command(command), env=self._environment, **streams)
+
+    def path(self, path: Path) -> str:
+        """Of a file here, as Windows names it: on C:, or on Z:, which is our /."""
+        if path.is_relative_to(self.drive):
+            return "C:\\" + str(path.relative_to(self.drive)).replace("/", "\\")
+        return "Z:" + str(path).replace("/", "\\")
+
+    def _command(self, words: tuple[str | Path, ...]) -> list[str]:
+        return ["wine", *(word if isinstance(word, str) else self.path(word) for word in words)]
 
     def wa(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run(self.programs / "bin" / "wa.exe", *arguments)
@@ -102,10 +111,6 @@ class Windows:
 
     def close(self) -> None:
         subprocess.run(["wineserver", "-k"], env=self._environment, check=False)
-
-
-def path_on_windows(path: Path) -> str:
-    return "Z:" + str(path).replace("/", "\\")
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
