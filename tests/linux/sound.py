@@ -99,7 +99,8 @@ class PulseAudio:
 
     def play(self, raw: Path, sink: str, program: str = "pacat") -> "subprocess.Popen[bytes]":
         """Play a raw file, 16 kHz mono, as a program of that name."""
-        form = ["--raw", "--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=40"]
+        # So much ahead that a busy machine makes no gap in it.
+        form = ["--raw", "--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=500"]
         return self.program([program, "-p", *form, "--device", sink, str(raw)])
 
     def program(self, command: list[str]) -> "subprocess.Popen[bytes]":
