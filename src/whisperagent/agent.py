@@ -117,9 +117,9 @@ class Agent:
             token=token(),
             timeout_s=settings.server.timeout_s,
         )
-        self._watch = CallWatch(host, self.spool, self._keys, settings, self._tell)
         self._uploader = Uploader(self.spool, self._client, self._keys, settings.upload, self._sent)
         self._eraser = Eraser(loaded.paths.home / "erase.json", self.spool, self._client)
+        self._watch = CallWatch(host, self.spool, self._keys, settings, self._tell, self._eraser.destroy)
         self._notices = Notices(notify) if notify is not None and settings.agent.notify else None
         self._channel: ReviewChannel | None = None
         self._channel_problem: WhisperError | None = None
@@ -276,8 +276,6 @@ class Agent:
                 return Answer()
             case "private":
                 call_id, sent = self._watch.make_private()
-                if sent:
-                    self._eraser.add(call_id)
                 return Answer(call_id=call_id, sent=sent)
             case "note":
                 return Answer(call_id=self._watch.note(order.text[: control.NOTE_LIMIT]))

@@ -6,6 +6,7 @@ agent that is started again in mid-call that the sound is still not for it.
 
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,13 +32,18 @@ class Pause:
     until_utc: datetime
     this_call: bool
 
+    def is_over(self, now: float) -> bool:
+        """By the host's clock, or by people's: a PC that slept is not paused for longer than it said."""
+        return now >= self.until or datetime.now(UTC) >= self.until_utc
+
 
 class _Kept(msgspec.Struct, frozen=True):
-    """`discretion.json`. private_at: when a private call was seen last."""
+    """`discretion.json`. private_at: when a private call was seen last. private_call: its id, if any."""
 
     paused_until: datetime | None = None
     this_call: bool = False
     private_at: datetime | None = None
+    private_call: str = ""
 
 
 class Discretion:
@@ -50,12 +56,14 @@ class Discretion:
         self.pause: Pause | None = None
         self.private = False
         self._path = path
+        self._call_id = ""
         self._touched = 0.0
 
-    def recall(self, now: float, private_for_s: float) -> None:
+    def recall(self, now: float, private_for_s: float, destroy: Callable[[str], object]) -> None:
         """What an earlier run was told, besides what this one has been.
 
-        now: the host's clock. private_for_s: after so long without an agent a call is another one.
+        now: the host's clock. private_for_s: after so long without an agent a call is another one. destroy:
+        called with the id of a private call, for that run may have died before it had destroyed everything.
         """
         kept, utc = _Kept(), datetime.now(UTC)
         with contextlib.suppress(OSError, msgspec.MsgspecError):
@@ -63,6 +71,9 @@ class Discretion:
         if kept.paused_until is not None and utc < kept.paused_until:
             left_s = (kept.paused_until - utc).total_seconds()
             self.pause = Pause(float("-inf"), now + left_s, kept.paused_until, kept.this_call)
+        if kept.private_call:
+            destroy(kept.private_call)
+            self._call_id = kept.private_call
         if kept.private_at is not None and utc - kept.private_at < timedelta(seconds=private_for_s):
             self.private = True
         self._keep()
@@ -80,8 +91,9 @@ class Discretion:
         self.pause = None
         self._keep()
 
-    def begin_private(self, now: float) -> None:
-        self.private, self._touched = True, now
+    def begin_private(self, now: float, call_id: str) -> None:
+        """call_id: of what was recorded, to be destroyed next; empty when nothing was."""
+        self.private, self._touched, self._call_id = True, now, call_id
         self._keep()
 
     def still_private(self, now: float) -> None:
@@ -99,6 +111,7 @@ class Discretion:
             self.pause.until_utc if self.pause is not None else None,
             self.pause is not None and self.pause.this_call,
             datetime.now(UTC) if self.private else None,
+            self._call_id if self.private else "",
         )
         try:
             if kept == _Kept():

@@ -1,7 +1,8 @@
-"""Private calls of which the server has a part: it is asked to erase them until it has.
+"""Private calls are destroyed here, and what the server has of them there, until nothing is left.
 
 A call of more than half an hour, or one in which the agent was restarted, is sent in parts, so what is said
-to be private at its end may have left this PC. `erase.json` keeps what is still to be erased.
+to be private at its end may have left this PC; and Windows deletes no file that somebody has open.
+`erase.json` keeps what is still to be erased.
 """
 
 import asyncio
@@ -28,11 +29,23 @@ class Eraser:
         self._path = path
         self._spool = spool
         self._client = client
-        self._private: set[str] = set()
         self._added = asyncio.Event()
         self._left: set[str] = set()
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             self._left = msgspec.json.decode(path.read_bytes(), type=set[str])
+        self._private = set(self._left)
+
+    def destroy(self, call_id: str) -> bool:
+        """Delete every part of this call; True when the server may have one, and is asked to erase it.
+
+        It is on the list before anything is deleted: whoever dies in between is told by it.
+        """
+        if sent := self._spool.left_recording(call_id):
+            self.add(call_id)
+        self._spool.destroy(call_id)
+        if self._spool.holds(call_id):
+            self.add(call_id)
+        return sent
 
     def add(self, call_id: str) -> None:
         """Have this call erased, now and whenever a part of it is sent after all."""
@@ -58,6 +71,8 @@ class Eraser:
 
     async def _erase(self, call_id: str) -> None:
         self._spool.destroy(call_id)
+        if self._spool.holds(call_id):
+            return  # somebody has it open: the next round
         try:
             await self._client.erase(call_id)
         except ServerRefused as problem:
@@ -72,7 +87,11 @@ class Eraser:
         self._keep()
 
     def _keep(self) -> None:
-        if self._left:
-            files.write(self._path, msgspec.json.encode(sorted(self._left)))
-        else:
-            self._path.unlink(missing_ok=True)
+        try:
+            if self._left:
+                files.write(self._path, msgspec.json.encode(sorted(self._left)))
+            else:
+                self._path.unlink(missing_ok=True)
+        except OSError as problem:
+            # A full disk must not keep a private call from being destroyed; this run knows all the same.
+            log.warning("cannot keep %s: %s", self._path, problem)

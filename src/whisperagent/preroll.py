@@ -1,6 +1,6 @@
 """Sound from before a recording begins, in memory alone.
 
-While it rings, watch.py may keep the last seconds of what is heard, so that the answer is whole; and when
+While it rings, recording.py may keep the last seconds of what is heard, so that the answer is whole; and when
 one call follows another at once, the devices stay open from the first to the next. What no recording takes
 is forgotten.
 """
@@ -30,6 +30,9 @@ class PreRoll:
         blocks = list(self._blocks)
         return min((block.at for block in blocks), default=now), blocks
 
-    def close(self) -> None:
+    def forget(self) -> None:
         self._blocks.clear()
+
+    def close(self) -> None:
+        self.forget()
         self.source.close()

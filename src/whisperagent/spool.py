@@ -144,17 +144,27 @@ class Spool:
     def destroy(self, call_id: str) -> bool:
         """Delete every part of a call, and what is known of it; True when the server may have some of it.
 
-        On Windows a part that is being sent at this moment stays, and this is to be called again.
+        On Windows a part that somebody has open at this moment stays: see `holds`.
         """
         self._destroyed.add(call_id)
-        sent = False
+        sent = self.left_recording(call_id)
         for state in SpoolState:
-            for path in (self.root / state).glob(f"{call_id}.*"):
-                sent |= state is not SpoolState.RECORDING
+            for path in self._of(call_id, state):
                 with contextlib.suppress(PermissionError):
                     path.unlink(missing_ok=True)
             files.sync_folder(self.root / state)
         return sent
+
+    def holds(self, call_id: str) -> bool:
+        """Is any file of this call here?"""
+        return any(self._of(call_id, state) for state in SpoolState)
+
+    def left_recording(self, call_id: str) -> bool:
+        """Has a part of this call been queued, so that the server may have it?"""
+        return any(self._of(call_id, state) for state in SpoolState if state is not SpoolState.RECORDING)
+
+    def _of(self, call_id: str, state: SpoolState) -> list[Path]:
+        return list((self.root / state).glob(f"{call_id}.*"))
 
     # Sending
 

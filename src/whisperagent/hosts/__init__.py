@@ -73,7 +73,8 @@ class Device:
 class Way:
     """One way to hear or to see something on this PC.
 
-    name: for programs, e.g. `process-loopback`. why: why it is not there, or what to know of it. fix: the cure.
+    name: for programs, e.g. `process-loopback`. why: why it is not there, or what to know of it.
+    fix: the cure.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Meter(Protocol):
     """How loud every device is; what it hears is kept nowhere."""
 
     def read(self) -> dict[str, float]:
-        """dBFS by `Device.id`, the loudest since the last reading; a device that gives no sound is left out."""
+        """dBFS by `Device.id`, the loudest since the last reading; one that gives no sound is left out."""
 
     def close(self) -> None: ...
 
