@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from tests.agent.fake_server import FakeServer
 from tests.agent.fakes import (
     READY,
+    RINGING,
     TALKING,
     Script,
     ScriptedHost,
@@ -32,6 +34,7 @@ from whisperagent import control, settings
 from whisperagent.agent import Agent
 from whisperagent.client import Client
 from whisperagent.control import Answer, Order, Orders
+from whisperagent.discretion import Discretion
 from whisperagent.erasing import Eraser
 from whisperagent.errors import NoAgent, UsageError, WhisperError
 from whisperagent.hosts import Happening
@@ -70,12 +73,13 @@ class Followed:
         script: Script,
         acts: list[tuple[float, Callable[["Followed"], Any]]],
         rules: Settings = SETTINGS,
+        destroy: Callable[[str], bool] | None = None,
         **more: Any,
     ) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.host = DirectedHost(script, [(at, partial(act, self)) for at, act in acts], **more)
         self.spool = Spool(home / "spool")
-        self.watch = CallWatch(self.host, self.spool, Keys(home), rules, self._tell)
+        self.watch = CallWatch(self.host, self.spool, Keys(home), rules, self._tell, destroy)
         asyncio.run(play(self.watch.run, self.host))
 
     def _tell(self, event: str, _call_id: str, **details: Any) -> None:
@@ -198,6 +202,51 @@ def test_parts_of_a_private_call_that_wait_to_be_sent_are_destroyed_too(home: Pa
     assert "queued" in followed.events
     assert sent == [True]
     assert not [path for path in (home / "spool").rglob("*") if path.is_file()]
+
+
+def test_a_private_call_is_destroyed_though_the_agent_died_before_it_had(home: Path) -> None:
+    """Killed when it had noted that the call is private, and deleted nothing yet."""
+    rules = Settings(agent=Person(extension="201"), recording=Recording(free_mib=0, part_mib=1))
+
+    def die(it: Followed) -> None:
+        it.watch.make_private()
+        raise SystemExit
+
+    def keep(_call_id: str) -> bool:
+        return True
+
+    with pytest.raises(SystemExit):
+        Followed(home, [(40, TALKING)], [(35.0, die)], rules, destroy=keep)
+    spool = Spool(home / "spool")
+    assert {str(item.state) for item in spool.items()} == {"queued", "recording"}
+    followed = Followed(home, [(10, TALKING), (20, READY)], [], rules)
+    assert followed.events == []
+    assert not [path for path in (home / "spool").rglob("*") if path.is_file()]
+
+
+def test_a_call_that_could_not_be_recorded_yet_can_be_made_private(home: Path) -> None:
+    rules = Settings(agent=Person(extension="201"), recording=Recording(free_mib=1 << 40))
+    followed = Followed(home, CALL, [(8.0, lambda it: it.watch.make_private())], rules)
+    assert followed.events == ["unrecorded", "private"]
+    assert not followed.watch.private
+
+
+def test_what_is_said_in_a_pause_is_not_kept_for_the_call_that_rings(home: Path) -> None:
+    """The pause is over before the answer, and the pre-roll goes back into it."""
+    rules = Settings(agent=Person(extension="201"), recording=Recording(free_mib=0, pre_roll_s=5))
+    script: Script = [(1, READY), (10, RINGING), (10, TALKING), (20, READY)]
+    acts: list[tuple[float, Callable[[Followed], Any]]] = [(3.0, lambda it: it.watch.begin_pause(6.0))]
+    followed = Followed(home, script, acts, rules)
+    [item] = followed.spool.items()
+    assert item.duration_s == pytest.approx(2 + 10.5, abs=0.4)
+
+
+def test_a_pc_that_slept_is_not_paused_for_longer_than_it_said(home: Path) -> None:
+    discretion = Discretion(home / "discretion.json")
+    pause = discretion.begin_pause(100.0, 1800.0)
+    assert not pause.is_over(101.0)
+    asleep = replace(pause, until_utc=datetime.now(UTC) - timedelta(seconds=1))
+    assert asleep.is_over(101.0)
 
 
 def test_a_note_is_a_mark_where_it_was_given(home: Path) -> None:
@@ -419,6 +468,15 @@ def test_a_call_that_becomes_private_while_it_is_sent_leaves_no_trace_here(
 
     asyncio.run(run())
     assert not [path for path in given.paths.spool.rglob("*") if path.is_file()]
+
+
+def test_what_the_server_may_have_is_noted_before_it_is_deleted_here(home: Path) -> None:
+    Followed(home, CALL, [])
+    spool, noted = Spool(home / "spool"), home / "erase.json"
+    [item] = spool.items()
+    assert Eraser(noted, spool, Client("http://127.0.0.1:9", "201")).destroy(item.call_id)
+    assert msgspec.json.decode(noted.read_bytes()) == [item.call_id]
+    assert not spool.holds(item.call_id)
 
 
 def test_what_is_to_be_erased_is_known_after_a_restart(loaded: Load, server: FakeServer) -> None:

@@ -1,6 +1,7 @@
 """What the softphone shows becomes recordings, from the first word to the last."""
 
 import asyncio
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tests.agent.fakes import (
     sound,
 )
 from whisperagent.detect import Signals
+from whisperagent.errors import HostUnavailable
+from whisperagent.hosts import Block
 from whisperagent.keys import Keys
 from whisperagent.settings import Account, Detection, Recording, Settings
 from whisperagent.settings import Agent as Person
@@ -227,6 +230,67 @@ def test_a_full_disk_loses_this_call_and_says_so(home: Path) -> None:
     problem = asyncio.run(run()).problem
     assert problem is not None
     assert "disk" in problem.what
+
+
+class Troubled(ScriptedHost):
+    """deaf_until: no sound system until then. breaks_at: its source raises then, and cannot be closed."""
+
+    def __init__(self, script: Script, *, deaf_until: float = 0.0, breaks_at: float = math.inf) -> None:
+        super().__init__(script)
+        self._deaf_until = deaf_until
+        self.breaks_at = breaks_at
+
+    def open(self) -> ScriptedSource:
+        if self.now < self._deaf_until:
+            raise HostUnavailable("there is no sound server", why="it does not answer")
+        return BrokenSource(self) if self.breaks_at < math.inf else super().open()
+
+
+class BrokenSource(ScriptedSource):
+    def __init__(self, host: Troubled) -> None:
+        super().__init__(host)
+        self._pc = host
+
+    def read(self) -> Block | None:
+        if self._pc.now >= self._pc.breaks_at:
+            raise RuntimeError("the device is gone")
+        return super().read()
+
+    def close(self) -> None:
+        raise RuntimeError("nor can it be closed")
+
+
+def test_a_sound_system_that_comes_back_saves_the_rest_of_the_call(home: Path) -> None:
+    script: Script = [(2, READY), (20, TALKING), (20, READY)]
+    [item], told = watch(home, script, host=Troubled(script, deaf_until=10))
+    assert told == ["unrecorded", "detected", "recording", "sealed", "queued"]
+    assert item.remote_party == "+33 6 12 34 56 78"
+    assert item.duration_s == pytest.approx(12.5, abs=2.5)
+
+
+def test_a_call_that_never_could_be_recorded_is_told_of_once(home: Path) -> None:
+    script: Script = [*CALL, *CALL]
+    assert watch(home, script, host=Troubled(script, deaf_until=1000)) == ([], ["unrecorded"] * 2)
+
+
+def test_a_source_that_breaks_off_costs_no_word_before_it_and_none_after(home: Path) -> None:
+    """What broke is started again, as agent.py does it; the call goes on as its next part."""
+    script: Script = [(2, READY), (20, TALKING), (20, READY)]
+    pc = Troubled(script, breaks_at=10)
+
+    async def run() -> None:
+        following = CallWatch(pc, Spool(home / "spool"), Keys(home), SETTINGS, lambda *_a, **_k: None)
+        with pytest.raises(RuntimeError, match="the device is gone"):
+            await following.run()
+        pc.breaks_at = math.inf
+        await play(following.run, pc)
+
+    asyncio.run(run())
+    [first, second] = Spool(home / "spool").items()
+    assert first.call_id == second.call_id
+    key = local_key(home)
+    assert sound(0, round(3 * SAMPLE_RATE), round(9 * SAMPLE_RATE)) in side(pcm(first.path, key), 0).tobytes()
+    assert second.duration_s == pytest.approx(12.5, abs=0.5)
 
 
 def crash(home: Path) -> None:
