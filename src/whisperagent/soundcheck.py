@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from statistics import correlation, pstdev
 
 from whisperagent.detect import Signals
-from whisperagent.doctor import Finding, caller, used, way_words
+from whisperagent.doctor import Finding
+from whisperagent.doctor.sound import caller, used, way_words
 from whisperagent.hosts import Device, Host, Way
 from whisperagent.i18n import _
 from whisperagent.record import LOWEST_DBFS, SILENT_DBFS, level_dbfs

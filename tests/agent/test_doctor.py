@@ -24,6 +24,7 @@ from tests.agent.fakes import OFF, TALKING
 from tests.agent.test_cli import waiting, write_status
 from whisperagent import __version__, bundle, doctor, settings
 from whisperagent.doctor import Finding
+from whisperagent.doctor.sound import used
 from whisperagent.errors import ConfigError, HostUnavailable
 from whisperagent.hosts import Way
 from whisperagent.settings import Loaded
@@ -400,10 +401,10 @@ def test_a_microphone_of_the_settings_that_is_not_there_fails_and_those_there_ar
 
 def test_the_microphone_is_the_wanted_one_then_the_softphones_then_the_default_one() -> None:
     busy = replace(WEBCAM, in_use=True)
-    assert doctor.used([HEADSET_MICROPHONE, WEBCAM], "microphone", "in-2") == WEBCAM
-    assert doctor.used([HEADSET_MICROPHONE, busy], "microphone") == busy
-    assert doctor.used([WEBCAM, HEADSET_MICROPHONE], "microphone") == HEADSET_MICROPHONE
-    assert doctor.used([WEBCAM], "microphone") is None
+    assert used([HEADSET_MICROPHONE, WEBCAM], "microphone", "in-2") == WEBCAM
+    assert used([HEADSET_MICROPHONE, busy], "microphone") == busy
+    assert used([WEBCAM, HEADSET_MICROPHONE], "microphone") == HEADSET_MICROPHONE
+    assert used([WEBCAM], "microphone") is None
 
 
 # What waits

@@ -11,7 +11,8 @@ import typer
 
 from whisperagent import console, soundcheck
 from whisperagent.cli import findings
-from whisperagent.doctor import Finding, look, softphone
+from whisperagent.doctor import Finding
+from whisperagent.doctor.sound import look, softphone
 from whisperagent.hosts import Device, Host, Listening, choose, this_pc
 from whisperagent.i18n import _
 from whisperagent.record import LOWEST_DBFS
