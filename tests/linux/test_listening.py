@@ -139,9 +139,9 @@ def test_on_a_terminal_bars_move_and_the_loudest_levels_stay(
     assert program.returncode == 0
     assert len(drawn) > 10
     assert "█" in drawn[-1]
-    assert "-12 dBFS" in next(
-        line for line in table.splitlines() if line.startswith("output") and "headset" in line
-    )
+    row = next(line for line in table.splitlines() if line.startswith("output") and "headset" in line)
+    # A tone of a quarter of full scale, and a little more where a resampler begins.
+    assert "-12 dBFS" in row or "-11 dBFS" in row
 
 
 def test_doctor_sees_the_call_the_microphone_and_the_caller(wa: Wa, call: Softphone) -> None:

@@ -44,7 +44,7 @@ def test_a_call_is_both_streams_of_the_softphone(host: LinuxHost, softphone: Sof
     assert host.signals() == Signals(process=True, capture=True, render=True)
     softphone.hang_up()
     assert wait_for(lambda: streams(host) == (False, False)) < SEEN_S
-    assert host.signals().process
+    wait_for(lambda: host.signals() == Signals(process=True))
 
 
 def test_the_softphone_is_a_process_without_a_call_as_well(pulse: PulseAudio, tmp_path: Path) -> None:

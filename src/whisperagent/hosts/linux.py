@@ -7,9 +7,10 @@ another; the caller is what the softphone plays, wherever it plays.
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from whisperagent.detect import Signals
@@ -23,6 +24,9 @@ from whisperagent.settings import Settings
 from whisperagent.wire import Capture
 
 CLOSING_S = 0.3
+"""A softphone that hangs up closes one stream after the other within this; a hold lasts longer."""
+
+log = logging.getLogger(__name__)
 
 
 class LinuxHost:
@@ -40,7 +44,7 @@ class LinuxHost:
         self._microphone = ""
         self._shown = (False, False)
         self._captured_at = -CLOSING_S
-        self._wake: Callable[[], object] = bool
+        self._wake: Callable[[], object] = lambda: None
         self._programs = Programs(self._phones, self._browsers)
         try:
             self._server = SoundServer(self._streams_changed)
@@ -68,7 +72,6 @@ class LinuxHost:
         now = self.clock()
         if capture:
             self._captured_at = now
-        # A softphone that hangs up closes one stream after the other: that is no hold.
         capture = capture or (render and now - self._captured_at < CLOSING_S)
         running = self._programs.now[browser]
         return Signals(
@@ -83,6 +86,9 @@ class LinuxHost:
         if not self._server.now.connected:
             raise self._server.unavailable()
         self._microphone = ""
+        named = self._settings.recording.microphone
+        if named and _named(self._server.now.devices, named) is None:
+            log.warning("there is no microphone %s: the softphone's own is recorded", named)
         return PulseSource(self._wanted, lambda: self._server.now, self._heard)
 
     def devices(self) -> list[Device]:
@@ -110,9 +116,10 @@ class LinuxHost:
         return [stream, Way("pulse-monitor", True, _("for a softphone that plays several streams at once"))]
 
     def signal_ways(self) -> list[Way]:
+        wayland = bool(os.environ.get("WAYLAND_DISPLAY"))
         if self._programs.display:
-            titles = Way("titles", True)
-        elif os.environ.get("WAYLAND_DISPLAY"):
+            titles = Way("titles", True, _("of programs that use X11 only") if wayland else "")
+        elif wayland:
             titles = Way("titles", False, _("Wayland shows no program the windows of another"))
         else:
             titles = Way("titles", False, _("there is no X11 display"))
@@ -143,15 +150,13 @@ class LinuxHost:
                 self._wake()
 
     def _streams(self, seen: Snapshot) -> tuple[list[Stream], bool]:
-        """The softphone's; or else, of a web client, the browser's and True."""
-        phone = [stream for stream in seen.streams if self._is(stream, self._phones, browser=False)]
-        if phone or not self._settings.detection.pbx:
+        """The softphone's; or else, where there is only the web client, the browser's and True."""
+        phone = [stream for stream in seen.streams if self._phones.fit(stream.names)]
+        if phone:
             return phone, False
-        web = [stream for stream in seen.streams if self._is(stream, self._browsers, browser=True)]
-        return web, bool(web)
-
-    def _is(self, stream: Stream, names: Names, *, browser: bool) -> bool:
-        return stream.pid in self._programs.now[browser].pids or names.fit(stream.names)
+        web = [stream for stream in seen.streams if self._browsers.fit(stream.names)]
+        phones, browsers = self._programs.now
+        return web, bool(web or (browsers.pids and not phones.pids))
 
     def _wanted(self) -> tuple[Target | None, Target | None]:
         """What each side should record now."""
@@ -160,15 +165,16 @@ class LinuxHost:
         return self._wanted_microphone(seen, streams), self._wanted_caller(streams)
 
     def _wanted_microphone(self, seen: Snapshot, streams: list[Stream]) -> Target | None:
-        microphones = [device for device in seen.devices if device.capture]
         used = [stream.source for stream in streams if stream.capture]
-        if named := _named(microphones, self._settings.recording.microphone):
+        if named := _named(seen.devices, self._settings.recording.microphone):
             self._microphone = named.source
         elif used:
             self._microphone = used[-1]
         elif seen.device(self._microphone) is None:
             # While it is on hold the softphone lets go of the microphone: the same one is kept.
-            self._microphone = next((device.source for device in microphones if device.default), "")
+            self._microphone = next(
+                (device.source for device in seen.devices if device.capture and device.default), ""
+            )
         return Target(self._microphone) if self._microphone else None
 
     def _wanted_caller(self, streams: list[Stream]) -> Target | None:
@@ -196,10 +202,10 @@ def _active(streams: list[Stream]) -> tuple[bool, bool]:
     return True in active, False in active
 
 
-def _named(devices: list[SoundDevice], name: str) -> SoundDevice | None:
-    """The device that the settings name, by its id or what it is called."""
-    wanted = name.casefold()
+def _named(devices: Iterable[SoundDevice], name: str) -> SoundDevice | None:
+    """The microphone that the settings name, by its id or what it is called."""
+    called = name.casefold()
+    microphones = (device for device in devices if device.capture)
     return next(
-        (device for device in devices if wanted and wanted in (device.id.casefold(), device.name.casefold())),
-        None,
+        (one for one in microphones if called and called in (one.id.casefold(), one.name.casefold())), None
     )

@@ -45,7 +45,6 @@ class Stream:
     capture: bool
     source: str
     active: bool
-    pid: int
     names: tuple[str, ...]
 
 
@@ -204,7 +203,6 @@ def _snapshot(server: "pulsectl.Pulse") -> Snapshot:
                     capture=capture,
                     source=place,
                     active=not stream.corked,
-                    pid=int(pid) if pid.isdecimal() else 0,
                     names=tuple(properties[name] for name in NAMES if properties.get(name)),
                 )
             )
