@@ -20,6 +20,7 @@ from whisperagent.wire import SAMPLE_RATE
 
 TECHNICIAN_HZ, CALLER_HZ, SECOND_HZ, MUSIC_HZ = 440, 1000, 1700, 2600
 TONE_S = 90
+MARKER_HZ, MARKER_S, MARKERS = 2500, 0.02, 10
 WINDOW = SAMPLE_RATE // 10
 LOUD, QUIET = 0.05, 0.005
 """Amplitude of a tone that is there, and of one that is not; it is played at 0.25."""
@@ -210,7 +211,10 @@ class Softphone:
 
     def play(self, hertz: int = CALLER_HZ, sink: str = "headset") -> "subprocess.Popen[bytes]":
         """Let the caller be heard."""
-        self._render.append(self._server.play(self.tones.file(hertz), sink, str(self._binary)))
+        return self.play_file(self.tones.file(hertz), sink)
+
+    def play_file(self, raw: Path, sink: str = "headset") -> "subprocess.Popen[bytes]":
+        self._render.append(self._server.play(raw, sink, str(self._binary)))
         return self._render[-1]
 
     def call(self) -> None:
@@ -269,3 +273,25 @@ def there(samples: Samples, hertz: int) -> float:
 def absent(samples: Samples, hertz: int) -> bool:
     """Is there nothing of it at all, at any time?"""
     return bool((tone(samples, hertz) < QUIET).all())
+
+
+def markers() -> bytes:
+    """A short tone in the middle of every second, for so many seconds; a murmur between them."""
+    at = np.arange(MARKERS * SAMPLE_RATE) / SAMPLE_RATE
+    sound = 0.02 * np.sin(2 * np.pi * 300 * at)
+    burst = np.arange(round(MARKER_S * SAMPLE_RATE))
+    shape = 0.8 * np.sin(2 * np.pi * MARKER_HZ * burst / SAMPLE_RATE) * np.hanning(len(burst))
+    for second in range(MARKERS):
+        first = round((second + 0.5) * SAMPLE_RATE)
+        sound[first : first + len(shape)] += shape
+    return (32767 * sound).astype("<i2").tobytes()
+
+
+def found(samples: Samples) -> Samples:
+    """When each marker is heard, in seconds."""
+    burst = np.arange(round(MARKER_S * SAMPLE_RATE)) / SAMPLE_RATE
+    wanted = np.exp(-2j * np.pi * MARKER_HZ * burst) * np.hanning(len(burst))
+    level = np.abs(np.convolve(samples, wanted[::-1], "same"))
+    loud = np.flatnonzero(level > level.max() / 2)
+    groups = np.split(loud, np.flatnonzero(np.diff(loud) > SAMPLE_RATE // 4) + 1)
+    return np.array([group[np.argmax(level[group])] for group in groups]) / SAMPLE_RATE

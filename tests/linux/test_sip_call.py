@@ -10,8 +10,7 @@ import pytest
 
 from tests.linux.agent import Agent, queued
 from tests.linux.sip import NEEDED, SipCall
-from tests.linux.sound import PulseAudio, Samples, wait_for
-from whisperagent.wire import SAMPLE_RATE
+from tests.linux.sound import MARKERS, PulseAudio, found, markers, wait_for
 from whisperserver.demo import line as lines
 from whisperserver.demo.play import Play, recording
 
@@ -27,7 +26,6 @@ pytestmark = [
 BEGINS_S, ENDS_S = 1.5, 4.0
 RESUME_S = 2.0
 """So long an end is not final in these tests (conftest.py)."""
-MARKER_HZ, MARKER_S, MARKERS = 2500, 0.02, 10
 
 
 @pytest.fixture
@@ -42,8 +40,8 @@ def sip(pulse: PulseAudio, tmp_path: Path, request: pytest.FixtureRequest) -> It
 def test_both_sides_of_a_telephone_call_are_there_to_the_last_marker(
     sip: SipCall, pulse: PulseAudio, environment: dict[str, str], home: Path, tmp_path: Path
 ) -> None:
-    markers = tmp_path / "markers.raw"
-    markers.write_bytes(_markers())
+    sound = tmp_path / "markers.raw"
+    sound.write_bytes(markers())
     # As on every PC, and not as quick as in the other tests.
     del environment["WA_DETECTION__END_S"]
     with Agent(environment) as agent:
@@ -52,19 +50,19 @@ def test_both_sides_of_a_telephone_call_are_there_to_the_last_marker(
         began_s = wait_for(lambda: "detected" in agent.events())
         confirmed_s = began_s + wait_for(lambda: "recording" in agent.events())
         for sink in ("room", "far_room"):
-            pulse.play(markers, sink)
+            pulse.play(sound, sink)
         agent.recorded(MARKERS + 1)
         sip.hang_up()
         ended_s = wait_for(lambda: "sealed" in agent.events()) - RESUME_S
         agent.told("queued")
     (part,) = queued(home)
     for side in (part.technician, part.caller):
-        found = _found(side)
-        assert len(found) == MARKERS
+        places = found(side)
+        assert len(places) == MARKERS
         # A telephone's jitter buffer inserts or drops a packet of 20 ms now and then.
-        assert np.abs(np.diff(found) - 1).max() < 0.045
+        assert np.abs(np.diff(places) - 1).max() < 0.045
     # The technician is recorded at once; what the customer says was on its way through both telephones.
-    late_s = _found(part.caller) - _found(part.technician)
+    late_s = found(part.caller) - found(part.technician)
     assert 0 < late_s.min() <= late_s.max() < 0.6
     assert confirmed_s < BEGINS_S
     assert ended_s < ENDS_S
@@ -95,28 +93,6 @@ def test_a_telephone_call_becomes_a_transcript_with_the_right_words_of_each_side
     assert outcome.wer <= 0.1
     assert outcome.speaker_accuracy is not None
     assert outcome.speaker_accuracy >= 0.98
-
-
-def _markers() -> bytes:
-    """A short tone in the middle of every second, for so many seconds; a murmur between them."""
-    at = np.arange(MARKERS * SAMPLE_RATE) / SAMPLE_RATE
-    sound = 0.02 * np.sin(2 * np.pi * 300 * at)
-    burst = np.arange(round(MARKER_S * SAMPLE_RATE))
-    shape = 0.8 * np.sin(2 * np.pi * MARKER_HZ * burst / SAMPLE_RATE) * np.hanning(len(burst))
-    for second in range(MARKERS):
-        first = round((second + 0.5) * SAMPLE_RATE)
-        sound[first : first + len(shape)] += shape
-    return (32767 * sound).astype("<i2").tobytes()
-
-
-def _found(samples: Samples) -> Samples:
-    """When each marker is heard, in seconds."""
-    burst = np.arange(round(MARKER_S * SAMPLE_RATE)) / SAMPLE_RATE
-    wanted = np.exp(-2j * np.pi * MARKER_HZ * burst) * np.hanning(len(burst))
-    level = np.abs(np.convolve(samples, wanted[::-1], "same"))
-    loud = np.flatnonzero(level > level.max() / 2)
-    groups = np.split(loud, np.flatnonzero(np.diff(loud) > SAMPLE_RATE // 4) + 1)
-    return np.array([group[np.argmax(level[group])] for group in groups]) / SAMPLE_RATE
 
 
 def _split(call: Path, folder: Path) -> tuple[Path, Path]:
