@@ -12,6 +12,8 @@ SetCompressor /SOLID lzma
 ManifestSupportedOS Win10
 ManifestDPIAware true
 RequestExecutionLevel user
+; A file that cannot be written ends it: without this, a silent installation would go on.
+AllowSkipFiles off
 Name "WhisperAgent"
 OutFile "${OUT}"
 BrandingText "WhisperAgent ${VERSION}"
@@ -114,6 +116,9 @@ FunctionEnd
   nsExec::ExecToStack '"${app}\python\python.exe" "${app}\steps.py" ${step}'
   Pop $0
   Pop $1
+  ${If} $0 == "error"
+    StrCpy $0 1
+  ${EndIf}
   ${If} $1 != ""
     Push $1
     Call ${un}Say
@@ -121,6 +126,7 @@ FunctionEnd
 !macroend
 
 !macro AGENTS request
+  StrCpy $0 1
   ExecWait '"$PLUGINSDIR\waw.exe" --${request} "$INSTDIR"' $0
 !macroend
 
@@ -150,6 +156,14 @@ Function .onInit
   ${GetOptions} $Options "/ALLUSERS" $0
   ${IfNot} ${Errors}
     StrCpy $AllUsers yes
+  ${EndIf}
+  ReadRegStr $0 HKLM "${KEY}" "InstallLocation"
+  ${If} $0 != ""
+    ; Installed for everybody already: a second one for this person would record every call twice.
+    StrCpy $AllUsers yes
+    StrCpy $Options "$Options /ALLUSERS"
+  ${EndIf}
+  ${If} $AllUsers == yes
     SetShellVarContext all
     ${If} $1 != "Admin"
       !insertmacro REFUSE "" ${NO_RIGHT} "$(NEEDS_ADMIN)"

@@ -125,10 +125,10 @@ static HANDLE open_event(const wchar_t *name) { return OpenEventW(EVENT_MODIFY_S
 
 static HANDLE make_mutex(const wchar_t *name) { return CreateMutexW(NULL, FALSE, name); }
 
-/* Is any Python of this installation running? Windows refuses to write to a library that is loaded. */
+/* Is any Python of this installation running? Windows refuses to write to a program that runs. */
 static BOOL in_use(void)
 {
-    HANDLE file = CreateFileW(joined(root, L"app\\python\\python311.dll"), GENERIC_READ | GENERIC_WRITE,
+    HANDLE file = CreateFileW(joined(root, L"app\\python\\python.exe"), GENERIC_READ | GENERIC_WRITE,
                               FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
     DWORD problem = GetLastError();
     if (file != INVALID_HANDLE_VALUE) {
@@ -240,19 +240,19 @@ static void up(wchar_t *path)
         *last = 0;
 }
 
-int wmain(int count, wchar_t **words_)
+int wmain(int count, wchar_t **given)
 {
     static wchar_t command[COMMAND_LENGTH];
     HANDLE stop;
 
 #ifdef WINDOWLESS
-    if (count == 3 && (!wcscmp(words_[1], L"--stop") || !wcscmp(words_[1], L"--resume"))) {
-        wcsncpy(root, words_[2], LENGTH - 1);
-        return ask(!wcscmp(words_[1], L"--stop"));
+    if (count == 3 && (!wcscmp(given[1], L"--stop") || !wcscmp(given[1], L"--resume"))) {
+        wcsncpy(root, given[2], LENGTH - 1);
+        return ask(!wcscmp(given[1], L"--stop"));
     }
 #else
     (void)count;
-    (void)words_;
+    (void)given;
 #endif
     GetModuleFileNameW(NULL, root, LENGTH);
     up(root); /* wa.exe */

@@ -42,6 +42,7 @@ class RecordingsNotSent(WhisperError):
 
 def main() -> int:
     use("auto")
+    sys.stdout.reconfigure(errors="replace")  # the installer reads the PC's code page
     given = options(os.environ.get("SETUP_OPTIONS", ""))
     folder = Path(os.environ["SETUP_FOLDER"])
     step = {"prepare": prepare, "finish": finish, "remove": remove}[sys.argv[1]]
@@ -49,8 +50,11 @@ def main() -> int:
         check(given)
         step(given, folder)
     except WhisperError as problem:
-        say(". ".join(filter(None, [problem.what, problem.why, problem.fix])))
+        say("\r\n".join(filter(None, [problem.what, problem.why, problem.fix])))
         return problem.exit_code
+    except OSError as problem:
+        say(_("the system refused to go on") + f": {problem}")
+        return 1
     return 0
 
 

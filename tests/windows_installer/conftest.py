@@ -121,7 +121,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def setup() -> Path:
+def setup_exe() -> Path:
     """dist/WhisperAgent-Setup.exe, of the sources as they are."""
     if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
         pytest.skip(f"not installed: {', '.join(missing)} (scripts/test brings wine, nsis and mingw-w64)")
@@ -130,7 +130,7 @@ def setup() -> Path:
 
 
 @pytest.fixture(scope="session")
-def windows(setup: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
+def windows(setup_exe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
     made = Windows(tmp_path_factory.mktemp("windows"))
     yield made
     made.close()

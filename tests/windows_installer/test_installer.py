@@ -24,11 +24,11 @@ Install = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def install(windows: Windows, setup: Path) -> Iterator[Install]:
+def install(windows: Windows, setup_exe: Path) -> Iterator[Install]:
     """Run the installer silently."""
 
     def run(*options: str) -> "subprocess.CompletedProcess[str]":
-        return windows.run(setup, "/S", *options)
+        return windows.run(setup_exe, "/S", *options)
 
     yield run
     for folder in (windows.home, windows.drive / "ProgramData" / "WhisperAgent"):
@@ -164,7 +164,7 @@ def test_an_upgrade_and_an_uninstall_while_a_call_is_recorded_lose_nothing(
     refused = windows.run(windows.programs / "Uninstall.exe", "/S", "/PURGE", in_place)
     assert refused.returncode == 5
     assert "not sent yet" in refused.stdout
-    assert windows.wa("--version").returncode == 0
+    assert windows.wa("config", "path").stdout.strip() == windows.path(windows.home / "config.toml")
 
     queued = {path for path in unsent(windows) if path.parent.name == "queued"}
     assert len(queued) == 2
@@ -199,5 +199,8 @@ def test_for_everybody_on_a_pc_the_settings_are_where_all_read_them(
     assert windows.registry(rf"HKLM\{UNINSTALL}", "InstallLocation") == r"C:\Program Files\WhisperAgent"
     assert windows.registry(rf"HKLM\{RUN}", "WhisperAgent") is not None
 
+    # An upgrade by hand, without the option, is one of that installation.
+    assert install("/NOSTART").returncode == 0
+    assert not windows.programs.exists()
     uninstall(windows, folder=programs)
     assert windows.registry(rf"HKLM\{RUN}", "WhisperAgent") is None
