@@ -56,6 +56,17 @@ def test_the_help_lists_every_command(wa: Wa, flag: str) -> None:
     assert listed == ["agent", "queue", "review", "doctor", "config", "server", "transcribe", "demo"]
 
 
+@pytest.mark.parametrize(
+    "group",
+    ["", "agent", "queue", "config", "server", "server model", "server standin"],
+    ids=lambda it: it or "wa",
+)
+def test_what_a_command_does_is_said_whole_in_the_list_of_80_columns(wa: Wa, group: str) -> None:
+    commands = wa(*group.split(), "--help", COLUMNS="80").stdout.partition("Commands:")[2]
+    assert commands.strip()
+    assert "..." not in commands
+
+
 @pytest.mark.parametrize("command", ["agent", "queue", "config"])
 def test_a_group_without_a_command_shows_its_help_and_fails(wa: Wa, command: str) -> None:
     done = wa(command)

@@ -4,6 +4,7 @@ import plistlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import pytest
@@ -12,7 +13,7 @@ from tests.agent.programs import Programs
 from whisperagent import settings
 from whisperagent.errors import HostUnavailable, WhisperError
 from whisperagent.hosts import autostart
-from whisperagent.hosts.autostart import LaunchAgent, Task, Unit
+from whisperagent.hosts.autostart import LaunchAgent, RunKey, Task, Unit
 
 AGENT = ["/opt/whisper agent/python", "-m", "whisperagent", "agent", "run", "--headless"]
 TASKS = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
@@ -148,6 +149,43 @@ def test_a_task_is_taken_back_once(programs: Programs, home: Path) -> None:
     assert [line[1] for line in programs.asked()] == ["/Query", "/End", "/Delete"]
     programs.add("schtasks", code=1)
     assert Task(AGENT, home).uninstall() is False
+
+
+class Installed(RunKey):
+    """A PC on which WhisperAgent-Setup.exe has been run."""
+
+    def __init__(self, whose: Literal["person", "everybody"]) -> None:
+        self._whose: set[Literal["person", "everybody"]] = {whose}
+
+    def found(self) -> set[Literal["person", "everybody"]]:
+        return self._whose
+
+    def remove(self) -> None:
+        self._whose = set()
+
+
+def test_where_the_installer_starts_the_agent_no_task_starts_a_second_one(
+    programs: Programs, home: Path
+) -> None:
+    programs.add("schtasks")
+    task = Task(AGENT, home, Installed("person"))
+    task.install(now=False)
+    assert [line[1] for line in programs.asked()] == ["/Query", "/End", "/Delete"]
+    assert task.installed()
+    assert "Setup" in task.where
+    programs.add("schtasks", code=1)
+    assert task.uninstall() is True
+    assert not task.installed()
+
+
+def test_what_was_installed_for_everybody_is_not_one_persons_to_take_back(
+    programs: Programs, home: Path
+) -> None:
+    programs.add("schtasks", code=1)
+    with pytest.raises(WhisperError) as error:
+        Task(AGENT, home, Installed("everybody")).uninstall()
+    assert "everybody" in error.value.what
+    assert "Task Manager" in error.value.fix
 
 
 def test_a_pc_where_only_administrators_make_tasks_says_what_to_do(programs: Programs, home: Path) -> None:

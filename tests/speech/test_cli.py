@@ -23,8 +23,8 @@ def test_lines_with_times_and_speakers_are_the_result_and_the_notice_is_talk() -
     answer = transcribe(CALLS / "english.wav", "--model", "demo")
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
-    assert lines[0] == "00:00.9  agent   Hello, help desk, Peter speaking."
-    assert {line.split()[1] for line in lines} == {"agent", "caller"}
+    assert lines[0] == "00:00.9  technician  Hello, help desk, Peter speaking."
+    assert {line.split()[1] for line in lines} == {"technician", "caller"}
     assert "small vocabulary" in answer.stderr
     assert "wa server model pull" in answer.stderr
 

@@ -4,16 +4,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from whisperagent import console, settings
 from whisperagent.cli.orders import orders
 from whisperagent.i18n import _
 
 if TYPE_CHECKING:
+    from typer._click import Context
+
     from whisperagent.agent import Agent, Moment
     from whisperagent.wire import AgentStatus
 
+ORDER = (
+    *("run", "status", "pause", "resume", "private", "note"),
+    *("devices", "test", "tray", "install", "uninstall"),
+)
+"""What is used every day first, what is done once last."""
+
+
+class InOrder(TyperGroup):
+    def list_commands(self, ctx: "Context") -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 agent = typer.Typer(
+    cls=InOrder,
     help=_("Detect, record and send the calls of this PC."),
     no_args_is_help=True,
     add_completion=False,
@@ -22,7 +38,9 @@ agent = typer.Typer(
 agent.add_typer(orders)
 
 
-@agent.command(help=_("Run the agent: a dashboard on a terminal, lines of text elsewhere."))
+@agent.command(
+    help=_("Run the agent: a dashboard, or lines of text.\n\nThe dashboard on a terminal, lines elsewhere.")
+)
 def run(
     headless: Annotated[
         bool, typer.Option("--headless", help=_("No dashboard, even on a terminal."))
@@ -44,7 +62,7 @@ def run(
         _headless(loaded, simulate, speed, once=once, json=json)
 
 
-@agent.command(help=_("Is the agent running, and what does it do? Exit code 1 when it does not run."))
+@agent.command(help=_("Tell whether the agent runs, and what it does.\n\nExit code 1: it does not run."))
 def status(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False) -> None:
     from datetime import UTC, datetime
 
@@ -61,7 +79,7 @@ def status(json: Annotated[bool, typer.Option("--json", help=_("One JSON documen
     raise typer.Exit(0 if running else 1)
 
 
-@agent.command(help=_("Microphones and outputs: which is the default, which is in use, how loud each is."))
+@agent.command(help=_("List microphones and outputs, and how loud each is."))
 def devices(
     json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False,
 ) -> None:
@@ -73,7 +91,7 @@ def devices(
 
 @agent.command(
     name="test",
-    help=_("Listen to both sides for 5 s and say what was heard. Exit code 1 when a side gave no sound."),
+    help=_("Listen to both sides for 5 s and say what was heard.\n\nExit code 1: a side gave no sound."),
 )
 def listen(
     simulate: Annotated[

@@ -38,7 +38,7 @@ def path() -> None:
 @config.command(
     name="set",
     help=_(
-        "Write one setting into config.toml; comments in the file stay. "
+        "Write one setting into config.toml; its comments stay.\n\n"
         "Examples: `wa config set server.url http://192.168.1.100:3002`, "
         "`wa config set tickets.client_secret -`."
     ),

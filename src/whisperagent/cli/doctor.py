@@ -16,7 +16,7 @@ doctor = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @doctor.command(
-    help=_("Check this PC, from its settings to the server, and say how to mend it. Exit code 1: it fails.")
+    help=_("Check this PC and the server, and say how to mend them.\n\nExit code 1: a check failed.")
 )
 def run(
     json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False,

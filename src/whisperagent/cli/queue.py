@@ -52,7 +52,7 @@ def show(
         console.print_data()
 
 
-@queue.command(help=_("Send recordings again now, the rejected and overdue ones as well."))
+@queue.command(help=_("Send recordings again now, also refused and overdue ones."))
 def retry(
     call_ids: Annotated[
         list[str] | None,
@@ -150,4 +150,4 @@ def _state(item: "Item") -> str:
 
 
 def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size else "-"
+    return _("{size} MB").format(size=f"{size / 1e6:.1f}") if size else "-"

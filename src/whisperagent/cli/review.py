@@ -14,7 +14,7 @@ review = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @review.command(
     help=_(
-        "Review calls: read the transcript, correct it, approve it as a ticket. "
+        "Read calls, correct them, approve them as tickets.\n\n"
         "Examples: `wa review`, `wa review latest`, `wa review --plain`."
     ),
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -11,7 +11,7 @@ import plistlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 from xml.sax.saxutils import escape
 
 from whisperagent.errors import HostUnavailable, WhisperError
@@ -40,7 +40,11 @@ class Autostart(Protocol):
         """Will the agent start at the next login?"""
 
     def uninstall(self) -> bool:
-        """Take it back, and stop the agent that was started so; False: there was nothing."""
+        """Take it back, and stop the agent that was started so where the system can.
+
+        returns: was there anything?
+        raises WhisperError: the system refuses, or it is not this person's to take back.
+        """
 
 
 def this_pc(paths: Paths) -> Autostart:
@@ -123,10 +127,41 @@ class Unit:
         )
 
 
-class Task:
-    """Task Scheduler (Windows)."""
+class RunKey:
+    """What WhisperAgent-Setup.exe tells Windows: start it at logon, of this person or of everybody."""
 
-    def __init__(self, program: list[str], folder: Path) -> None:
+    def found(self) -> set[Literal["person", "everybody"]]:
+        if sys.platform != "win32":
+            return set()
+        import winreg
+
+        hives: dict[Literal["person", "everybody"], int] = {
+            "person": winreg.HKEY_CURRENT_USER,
+            "everybody": winreg.HKEY_LOCAL_MACHINE,
+        }
+        found: set[Literal["person", "everybody"]] = set()
+        for whose, hive in hives.items():
+            with contextlib.suppress(OSError), winreg.OpenKey(hive, RUN_KEY) as key:
+                winreg.QueryValueEx(key, TASK)
+                found.add(whose)
+        return found
+
+    def remove(self) -> None:
+        """This person's."""
+        if sys.platform == "win32":
+            import winreg
+
+            access = winreg.KEY_SET_VALUE
+            with winreg.OpenKey(winreg.HKEY_CURRENT_USER, RUN_KEY, access=access) as key:
+                winreg.DeleteValue(key, TASK)
+
+
+class Task:
+    """Task Scheduler (Windows); nothing where WhisperAgent-Setup.exe has seen to it: one way is enough."""
+
+    def __init__(self, program: list[str], folder: Path, run_key: RunKey | None = None) -> None:
+        self._program = program
+        self._run_key = run_key or RunKey()
         self.where = _("task {name} of the Task Scheduler").format(name=TASK)
         self._file = folder / "task.xml"
         user = "\\".join(filter(None, [os.environ.get("USERDOMAIN", ""), getpass.getuser()]))
@@ -168,6 +203,12 @@ class Task:
 """
 
     def install(self, *, now: bool) -> None:
+        if self._run_key.found():
+            self._remove_task()
+            self.where = _("by WhisperAgent-Setup.exe")
+            if now:
+                subprocess.Popen(self._program)
+            return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(self.text, "utf-16")
         try:
@@ -178,9 +219,23 @@ class Task:
             self._schtasks("/Run", "/TN", TASK)
 
     def installed(self) -> bool:
-        return self._is_a_task() or _in_run_keys()
+        return self._is_a_task() or bool(self._run_key.found())
 
     def uninstall(self) -> bool:
+        removed = self._remove_task()
+        found = self._run_key.found()
+        if "person" in found:
+            self._run_key.remove()
+            removed = True
+        if "everybody" in found:
+            raise WhisperError(
+                _("the agent starts for everybody on this PC"),
+                why=_("WhisperAgent-Setup.exe was run with /ALLUSERS"),
+                fix=_("switch it off under the startup apps of the Task Manager, or ask an administrator"),
+            )
+        return removed
+
+    def _remove_task(self) -> bool:
         if not self._is_a_task():
             return False
         self._schtasks("/End", "/TN", TASK)
@@ -249,19 +304,6 @@ class LaunchAgent:
 
     def _domain(self) -> str:
         return f"gui/{os.getuid() if hasattr(os, 'getuid') else 0}"
-
-
-def _in_run_keys() -> bool:
-    """Has WhisperAgent-Setup.exe told Windows, for this person or for everybody?"""
-    if sys.platform != "win32":
-        return False
-    import winreg
-
-    for hive in (winreg.HKEY_CURRENT_USER, winreg.HKEY_LOCAL_MACHINE):
-        with contextlib.suppress(OSError), winreg.OpenKey(hive, RUN_KEY) as key:
-            winreg.QueryValueEx(key, TASK)
-            return True
-    return False
 
 
 def _carried() -> list[str]:

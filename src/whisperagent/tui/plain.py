@@ -25,6 +25,7 @@ T = TypeVar("T")
 TICKET_S = 20.0
 """How long to wait for the number of a ticket after approving."""
 POLL_S = 0.25
+PRIORITIES: tuple[Literal["NONE", "LOW", "MEDIUM", "HIGH"], ...] = ("NONE", "LOW", "MEDIUM", "HIGH")
 LISTED = 20
 
 
@@ -106,7 +107,8 @@ class PlainReview:
             console.say(_("nothing to review"))
         for number, call in enumerate(self._listed, 1):
             facts = call_words.facts(call, words.now()).replace(" · ", ", ")
-            console.print_data(f"{number}. {facts}: {words.clean(call.snippet)}")
+            snippet = words.clean(call.snippet)
+            console.print_data(_("{what}: {why}").format(what=f"{number}. {facts}", why=snippet))
         console.say(_("`open 1` opens the first one, `help` lists all commands"))
 
     def open(self, which: str) -> None:
@@ -136,7 +138,8 @@ class PlainReview:
     def _introduce(self) -> None:
         call = self._opened
         state = words.call_state(call.summary.state).text
-        console.print_data(f"{state}: {call_words.facts(call.summary, words.now()).replace(' · ', ', ')}")
+        facts = call_words.facts(call.summary, words.now()).replace(" · ", ", ")
+        console.print_data(_("{what}: {why}").format(what=state, why=facts))
         if notice := call_words.notice(call, self._client.headers[wire.EXTENSION_HEADER]):
             console.print_data(notice)
         doubtful = sum(map(doubts.doubtful, self._segments))
@@ -294,18 +297,17 @@ class PlainReview:
         self._write(msgspec.structs.replace(self._ticket, body="\n".join(lines)))
 
     def priority(self, name: str) -> None:
-        levels: dict[str, Literal["NONE", "LOW", "MEDIUM", "HIGH"]] = {
-            "none": "NONE",
-            "low": "LOW",
-            "medium": "MEDIUM",
-            "high": "HIGH",
-        }
-        if name.lower() not in levels:
-            raise UsageError(
-                _("no priority `{name}`").format(name=words.clean(name)),
-                fix=_("one of: {names}").format(names=", ".join(levels)),
-            )
-        self._write(msgspec.structs.replace(self._ticket, priority=levels[name.lower()]))
+        """In the reader's words; a script may say it in English whatever the language is."""
+        wanted = name.casefold()
+        for level in PRIORITIES:
+            if wanted in (words.priority(level).casefold(), level.casefold()):
+                self._write(msgspec.structs.replace(self._ticket, priority=level))
+                return
+        names = ", ".join(words.priority(level) for level in PRIORITIES)
+        raise UsageError(
+            _("no priority `{name}`").format(name=words.clean(name)),
+            fix=_("one of: {names}").format(names=names),
+        )
 
     def _write(self, ticket: TicketText) -> None:
         self._must_wait_for_review()

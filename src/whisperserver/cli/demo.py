@@ -21,9 +21,9 @@ demo = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @demo.command(
     help=_(
-        "Play a call from a file: it is detected, recorded, sealed, uploaded, transcribed, reviewed "
-        "and becomes a ticket in a stand-in for NinjaOne. All of it runs on this machine, and ends "
-        "with the command."
+        "Play a call from a file, all the way to a ticket.\n\n"
+        "It is detected, recorded, sealed, uploaded, transcribed, reviewed and becomes a ticket in a "
+        "stand-in for NinjaOne. All of it runs on this machine, and ends with the command."
     ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )

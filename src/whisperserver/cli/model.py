@@ -15,7 +15,9 @@ model = typer.Typer(
 )
 
 
-@model.command(help=_("Fetch a model from the Hugging Face hub, for instance large-v3-turbo."))
+@model.command(
+    help=_("Fetch a model from the Hugging Face hub.\n\nExample: `wa server model pull large-v3-turbo`.")
+)
 def pull(
     name: Annotated[str, typer.Argument(help=_("A name that faster-whisper knows, or owner/repository"))],
 ) -> None:

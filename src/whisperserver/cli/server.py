@@ -27,7 +27,7 @@ server.add_typer(model, name="model")
 server.add_typer(standin, name="standin")
 
 
-@server.command(help=_("Run the server: uploads, transcription, review channel, tickets, metrics."))
+@server.command(help=_("Run the server: uploads, transcription, review, tickets."))
 def serve(
     host: Annotated[
         str | None, typer.Option(help=_("The address to listen on; 0.0.0.0 is all of them."))
@@ -53,7 +53,7 @@ def serve(
     run(loaded)
 
 
-@server.command(help=_("Run one more worker on this machine, beside those of the server."))
+@server.command(help=_("Run one more worker, beside those of the server."))
 def worker(
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
@@ -91,7 +91,7 @@ def retry(
         console.print_data(call_id)
 
 
-@server.command(help=_("Make the token by which a PC of this extension proves who it is."))
+@server.command(help=_("Make the token by which a PC proves its extension."))
 def token(
     extension: Annotated[str, typer.Argument(metavar="EXTENSION", help=_("For instance 201."))],
     days: Annotated[float, typer.Option(min=0.01, max=3650, help=_("How long it is valid."))] = 365,
@@ -132,7 +132,7 @@ def key(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."
     )
 
 
-@standin.command(help=_("Answer as NinjaOne's ticketing API does, and show the tickets as a page."))
+@standin.command(help=_("Answer as NinjaOne's API does, and show the tickets."))
 def ninjaone(
     port: Annotated[int, typer.Option(help=_("The port; 0 takes a free one."))] = 3100,
     file: Annotated[Path | None, typer.Option(help=_("Keep the tickets in this JSON file."))] = None,

@@ -20,10 +20,11 @@ CHUNK = 1 << 18
 transcribe = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@transcribe.command(help=_("The words of a WAV, FLAC or Ogg-Opus file: who said what, when."))
+@transcribe.command(help=_("Write down a sound file: who said what, when.\n\nWAV, FLAC or Ogg-Opus."))
 def run(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help=_("In a stereo file the agent is left, the caller right"))
+        Path,
+        typer.Argument(metavar="FILE", help=_("In a stereo file the technician is left, the caller right.")),
     ],
     model: Annotated[
         str | None, typer.Option("--model", help=_("A pulled model, a folder, or `demo`."))
@@ -98,7 +99,7 @@ def _chunks(file: Path) -> Iterator[bytes]:
 def _print(heard: "Heard") -> None:
     if not heard.segments:
         console.say(_("nobody speaks in it"))
-    speakers = {"agent": _("agent"), "caller": _("caller"), "unknown": "-"}
+    speakers = {"agent": _("technician"), "caller": _("caller"), "unknown": "-"}
     width = max((len(speakers[segment.speaker]) for segment in heard.segments), default=0)
     for segment in heard.segments:
         console.print_data(
