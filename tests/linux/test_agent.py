@@ -29,7 +29,7 @@ from whisperagent.wire import Capture
 pytestmark = pytest.mark.slow
 
 BEGINS_S, ENDS_S, SKEW_S = 1.0, 4.0, 0.03
-"""Of the skew, 21 ms are PipeWire's: a stream is heard one of its periods before the output that it plays on."""
+"""Of the skew, 21 ms are PipeWire's, which hands out a stream one period before its output."""
 
 
 @pytest.fixture

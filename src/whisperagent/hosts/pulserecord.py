@@ -33,6 +33,7 @@ SMOOTHING = 0.02
 GONE_S = 0.3
 """After a stream has ended, until it is known whether its device has gone."""
 STREAM_TRIES = 3
+"""Until a server is taken for one that cannot follow a stream."""
 LOWEST_DBFS = -96.0
 UNKNOWN = 0xFFFFFFFF
 
@@ -218,7 +219,7 @@ class Ear:
 
     def tend(
         self, connection: Connection, wanted: Target | None, seen: Snapshot
-    ) -> tuple[bytes, float] | None:
+    ) -> list[tuple[bytes, float]]:
         """Go on with what is wanted now; gives what was heard."""
         now = time.monotonic()
         self._let_go_of_failed(now)
@@ -237,14 +238,15 @@ class Ear:
         if self._ended_at is not None and now - self._ended_at > GONE_S:
             self._judge(seen)
         heard = self.current.read() if self.current is not None else None
+        found = [heard] if heard is not None else []
         # The old one is let go of when the new one is heard: nothing is missed between them.
         if self._coming is not None and (first := self._coming.read()):
             if self.current is not None:
                 self.current.close()
             self.current, self._coming = self._coming, None
             self._found(self.current.target, first[1], seen)
-            heard = first
-        return heard
+            found.append(first)
+        return found
 
     def lost(self) -> None:
         """The server has gone, and every device with it. Its streams went with the connection."""
@@ -362,8 +364,8 @@ class PulseSource:
             self._closing.wait(WAIT_S)
             connection.take()
             for side, (ear, wanted) in enumerate(zip(self._ears, self._wanted(), strict=True)):
-                if heard := ear.tend(connection, wanted, self._seen()):
-                    self._blocks.put(Block(side, *heard))
+                for pcm, at in ear.tend(connection, wanted, self._seen()):
+                    self._blocks.put(Block(side, pcm, at))
             if (now := self._ears[1].current) is not None and now is not caller:
                 self._heard(now.target)
             caller = now
