@@ -239,10 +239,17 @@ Section
 
   !insertmacro AGENTS stop
   ${If} $0 == 0
-    ClearErrors
-    ${If} ${FileExists} "$INSTDIR\app\*.*"
-      Rename "$INSTDIR\app" "$INSTDIR\app.old"
-    ${EndIf}
+    ; An antivirus may hold a file for a moment.
+    ${For} $2 1 20
+      ClearErrors
+      ${If} ${FileExists} "$INSTDIR\app\*.*"
+        Rename "$INSTDIR\app" "$INSTDIR\app.old"
+      ${EndIf}
+      ${IfNot} ${Errors}
+        ${ExitFor}
+      ${EndIf}
+      Sleep 250
+    ${Next}
     ${IfNot} ${Errors}
       Rename "${APP}" "$INSTDIR\app"
       ${If} ${Errors}
