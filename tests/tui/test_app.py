@@ -16,7 +16,7 @@ from whisperagent.tui import signs
 from whisperagent.tui.app import WaApp, binding_ids
 from whisperagent.tui.calls import Calls
 from whisperagent.tui.dashboard import Dashboard
-from whisperagent.tui.dialogs import Approve, Confirm, Help
+from whisperagent.tui.dialogs import Approve, Confirm, Help, Key
 from whisperagent.tui.editor import Editor
 from whisperagent.tui.review import Review
 from whisperagent.tui.rows import Lines
@@ -89,6 +89,15 @@ def test_the_help_begins_with_what_the_screen_is_for_and_fits_80_columns(app: Ma
         assert "Next line" not in shown(pilot.app)
 
     play(app(start="calls", open_call=samples.OUTLOOK), script)
+
+
+def test_a_long_explanation_in_the_help_is_wrapped_and_loses_no_letter(app: MakeApp) -> None:
+    async def script(pilot: Pilot[None]) -> None:
+        long = "Do not record this call, and destroy what there is of it here and anywhere"
+        pilot.app.push_screen(Help("about", [Key("ctrl+x", "Private", long)]))
+        await until_shown(pilot, "anywhere")
+
+    play(app(), script)
 
 
 def test_on_a_terminal_that_knows_only_ascii_everything_is_ascii(app: MakeApp) -> None:

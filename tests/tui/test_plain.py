@@ -9,10 +9,10 @@ import pytest
 
 from tests.tui import samples
 from tests.tui.fake_server import FakeServer
-from whisperagent import settings
+from whisperagent import i18n, settings
 from whisperagent.client import Client
 from whisperagent.errors import ServerRefused, ServerUnreachable, UsageError
-from whisperagent.tui import plain
+from whisperagent.tui import plain, words
 from whisperagent.tui.drafts import Drafts
 
 Say = Callable[..., list[str]]
@@ -131,6 +131,17 @@ def test_a_reason_is_kept_with_a_rejection(say: Say, server: FakeServer) -> None
 def test_what_a_caller_says_reaches_the_terminal_as_text(say: Say, server: FakeServer) -> None:
     server.say(samples.PRINTER, 1, "\x1b[2J\x1b]0;owned\x07 \u202ehello")
     assert not {"\x1b", "\x07", "\u202e"} & set("".join(say("open 1", "read")))
+
+
+def test_a_priority_is_named_in_the_readers_language_or_in_english(say: Say, server: FakeServer) -> None:
+    i18n.use("fr")
+    try:
+        high = words.priority("HIGH")
+        for name in (high, "high"):
+            shown = say(f"priority {name}", call_id="latest")
+            assert any(line.endswith(high) for line in shown), shown
+    finally:
+        i18n.use("en")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ side. It says so in its metadata and its marks, and `wa doctor` does too.
 
 import asyncio
 import ctypes
+import logging
 import struct
 import threading
 from collections import deque
@@ -24,6 +25,8 @@ from whisperagent.hosts.listening import Ear, Listener, clock
 from whisperagent.i18n import _
 from whisperagent.settings import Settings
 from whisperagent.wire import SAMPLE_RATE, Capture
+
+log = logging.getLogger(__name__)
 
 CORE_AUDIO = "/System/Library/Frameworks/CoreAudio.framework/CoreAudio"
 ABSENT_S = 2.0
@@ -129,8 +132,16 @@ class MacHost:
         )
 
     def _watch(self) -> None:
+        failing = False
         while not self._closing.is_set():
-            self._now = self._look()
+            try:
+                self._now = self._look()
+                failing = False
+            except Exception as problem:
+                # A thread that ends would leave the last look standing, and a call without an end.
+                if not failing:
+                    log.warning("the softphone cannot be seen: %s", problem, exc_info=True)
+                failing = True
             wait_s = self._detection.poll_s if self._now.process else ABSENT_S
             self._closing.wait(max(self._detection.poll_s, wait_s))
 

@@ -4,6 +4,7 @@ A thread looks, for reading /proc takes longer than the agent's loop may wait.
 """
 
 import contextlib
+import logging
 import os
 import re
 import threading
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whisperagent.hosts.x11 import Display, DisplayLost
+
+log = logging.getLogger(__name__)
 
 PROCESSES_S, TITLES_S, REST_S = 5.0, 1.0, 0.1
 """Between two looks at the processes; at the titles, while the softphone runs; at anything."""
@@ -67,17 +70,26 @@ class Programs:
     def _follow(self) -> None:
         pids: list[frozenset[int]] = []
         listed_at = 0.0
+        failing = False
         while not self._closing.is_set():
-            if self._soon.is_set() or time.monotonic() - listed_at > PROCESSES_S or not pids:
-                self._soon.clear()
-                listed_at = time.monotonic()
-                named = list(_processes())
-                pids = [frozenset(pid for pid, name in named if names.fit(name)) for names in self._names]
-            phones, browsers = (
-                Running(found, self._titles(found, names))
-                for found, names in zip(pids, self._names, strict=True)
-            )
-            self.now = (phones, browsers)
+            try:
+                if self._soon.is_set() or time.monotonic() - listed_at > PROCESSES_S or not pids:
+                    self._soon.clear()
+                    listed_at = time.monotonic()
+                    named = list(_processes())
+                    pids = [frozenset(pid for pid, name in named if names.fit(name)) for names in self._names]
+                phones, browsers = (
+                    Running(found, self._titles(found, names))
+                    for found, names in zip(pids, self._names, strict=True)
+                )
+                self.now = (phones, browsers)
+                failing = False
+            except Exception as problem:
+                # One look that fails, as for want of a file handle, must not be the last one.
+                if not failing:
+                    log.warning("the programs cannot be seen: %s", problem, exc_info=True)
+                failing = True
+            phones, browsers = self.now
             self._looked.set()
             # Never more often than this, however often the streams change.
             self._closing.wait(REST_S)
