@@ -394,6 +394,14 @@ def test_an_order_nobody_waits_for_any_more_is_not_obeyed(paths: Paths) -> None:
     assert not list(paths.control.iterdir())
 
 
+@pytest.mark.parametrize("seconds", ["-1", "0", "1e999", "999999"])
+def test_a_pause_that_would_never_begin_or_end_is_not_obeyed(paths: Paths, seconds: str) -> None:
+    orders = Orders(paths.control)
+    at = datetime.now(UTC).isoformat()
+    (paths.control / "0.order").write_text(f'{{"action":"pause","at":"{at}","seconds":{seconds}}}')
+    assert list(orders.take()) == []
+
+
 def test_an_order_is_obeyed_once(paths: Paths) -> None:
     orders = Orders(paths.control)
     (paths.control / "0.order").write_bytes(msgspec.json.encode(Order("resume", datetime.now(UTC))))
