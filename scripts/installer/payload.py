@@ -49,7 +49,7 @@ def build(folder: Path, python: Path | None) -> None:
     for wheel in wheels:
         add_wheel(app / "site", wheel)
     add_package(app / "site", ROOT / "src" / "whisperagent")
-    (app / "steps.py").write_bytes((ROOT / "packaging/windows/steps.py").read_bytes())
+    (app / "steps.py").write_bytes((ROOT / "scripts/installer/steps.py").read_bytes())
     (app / "LICENSE.txt").write_bytes((ROOT / "LICENSE").read_bytes())
     settle(payload)
     write_list(folder / "files.nsh", payload)
