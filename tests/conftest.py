@@ -1,5 +1,6 @@
 """What every test has: a home of its own, English messages, and asyncio for the async ones."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ import pytest
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """A shell's background jobs, and all that they start, ignore Ctrl+C; what tests start must not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,7 @@ async def until_told(scope, receive, send):
 config = uvicorn.Config(until_told, log_level="critical", lifespan="off", port=0)
 server = uvicorn.Server(config)
 listener = config.bind_socket()
+listener.listen()  # before anybody is told the port
 print(listener.getsockname()[1], flush=True)
 server.run(sockets=[listener])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
