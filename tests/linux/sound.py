@@ -164,8 +164,9 @@ class PipeWire(PulseAudio):
         remap = ("source_name=mic", "master=room.monitor", "source_properties=device.description=Microphone")
         self.control("load-module", "module-remap-source", *remap)
         wait_for(lambda: all(name in self.control("list", "short", "sources") for name in ("mic", "headset")))
-        self.control("set-default-sink", "headset")
-        self.control("set-default-source", "mic")
+        # Not supported, it says, until WirePlumber is ready to remember it.
+        wait_for(lambda: self._pactl("set-default-sink", "headset").returncode == 0)
+        wait_for(lambda: self._pactl("set-default-source", "mic").returncode == 0)
 
 
 ON_BOTH = pytest.mark.parametrize("pulse", [PulseAudio, PipeWire], indirect=True)
