@@ -16,6 +16,8 @@ import msgspec
 from msgspec import Meta
 
 UPLOAD_RECORDING = "/api/upload-recording"
+UPLOADS = "/api/uploads"
+TUS_VERSION = "1.0.0"
 TRANSCRIPTION_STATUS = "/api/transcription-status"
 CALLS = "/api/calls"
 SERVER_KEY = "/api/server-key"
