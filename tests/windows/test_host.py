@@ -27,7 +27,8 @@ from whisperagent.hosts import Block, Way
 from whisperagent.hosts.family import Process
 from whisperagent.hosts.listening import Sox, clock
 from whisperagent.hosts.wasapi import Sound
-from whisperagent.hosts.windows import Deafness, Snapshot, WindowsHost, WindowsSource
+from whisperagent.hosts.win_watch import Snapshot
+from whisperagent.hosts.windows import Deafness, WindowsHost, WindowsSource
 from whisperagent.settings import Detection, Recording, Settings
 from whisperagent.wire import Capture
 

@@ -6,7 +6,7 @@ from tests.windows import fakes
 from tests.windows.fakes import EXPIRED, INACTIVE, Endpoint, FakeCom, FakeDesktop, Session
 from whisperagent.detect import Signals
 from whisperagent.hosts.family import Process
-from whisperagent.hosts.windows import Snapshot, look
+from whisperagent.hosts.win_watch import Snapshot, look
 from whisperagent.settings import Detection
 
 PHONE, CHILD, OTHER, CHROME = 100, 110, 200, 300
