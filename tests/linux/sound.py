@@ -230,10 +230,21 @@ class Softphone:
 
     def move_to(self, sink: str) -> None:
         """Play elsewhere, as a person asks it to."""
-        listed = self._server.control("list", "sink-inputs").split("Sink Input #")
-        for about in listed:
+        # Again until it is so: WirePlumber forgets what is asked of a sink that it has only just met.
+        wait_for(lambda: self._moved(sink))
+
+    def _moved(self, sink: str) -> bool:
+        places = dict(
+            line.split()[:2] for line in self._server.control("list", "short", "sinks").splitlines()
+        )
+        there = True
+        for about in self._server.control("list", "sink-inputs").split("Sink Input #"):
             if 'application.process.binary = "3cxphone"' in about:
-                self._server.control("move-sink-input", about.split()[0], sink)
+                place = about.partition("Sink: ")[2].split()[0]
+                if places.get(place) != sink:
+                    there = False
+                    self._server.control("move-sink-input", about.split()[0], sink)
+        return there
 
     def hang_up(self) -> None:
         self.let_go()

@@ -189,6 +189,7 @@ def test_a_headset_unplugged_and_plugged_in_again_costs_only_the_moment(
         "device back",
         "device changed",
     ]
+    assert list(part.metadata.marks) == sorted(part.metadata.marks, key=lambda mark: mark.at_s)
     assert there(part.caller, CALLER_HZ) > 0.85
     # A server would have moved the recording onto the microphone.
     assert absent(part.caller, TECHNICIAN_HZ)

@@ -28,6 +28,8 @@ LOOK_S = 5.0
 """Listed anew without any event as well: an event may be lost."""
 SETTLE_S = 0.02
 """One change comes as several events."""
+LOOK_AGAIN_S = 0.5
+"""PipeWire tells of a stream that is moved before it has arrived, and of its arrival not always."""
 ANSWER_S = 3.0
 """How long the server may take to answer at the start; in our end, to let go."""
 NAMES = ("application.process.binary", "application.name", "application.id", "node.name")
@@ -145,16 +147,17 @@ class SoundServer:
 
         server.event_mask_set("sink", "source", "sink_input", "source_output", "server")
         server.event_callback_set(noticed)
-        listed_at = 0.0
+        look_at = 0.0
         while not self._closing.is_set():
-            if self._dirty or time.monotonic() - listed_at > LOOK_S:
+            now = time.monotonic()
+            if self._dirty or now >= look_at:
+                look_at = now + (LOOK_AGAIN_S if self._dirty else LOOK_S)
                 # An event that comes while we list makes us list again.
                 self._dirty = False
-                listed_at = time.monotonic()
                 self.now = _snapshot(server)
                 self._tell()
             else:
-                server.event_listen(LOOK_S)
+                server.event_listen(look_at - now)
                 if self._dirty:
                     self._closing.wait(SETTLE_S)
 

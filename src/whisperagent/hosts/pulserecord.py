@@ -236,7 +236,7 @@ class Ear:
         if wanted is not None and wanted != at_work and self._coming is None and now >= self._retry_at:
             self._coming = Recording(connection, wanted)
         if self._ended_at is not None and now - self._ended_at > GONE_S:
-            self._judge(seen)
+            self._judge(now, seen)
         heard = self.current.read() if self.current is not None else None
         found = [heard] if heard is not None else []
         # The old one is let go of when the new one is heard: nothing is missed between them.
@@ -274,16 +274,17 @@ class Ear:
             self._retry_at = now + RETRY_S[min(self._failures, len(RETRY_S) - 1)]
             self._failures += 1
 
-    def _judge(self, seen: Snapshot) -> None:
-        """Has the device gone, or has only a stream ended?"""
-        at, self._ended_at = self._ended_at, None
+    def _judge(self, at: float, seen: Snapshot) -> None:
+        """Has the device gone by then, or has only a stream ended?"""
+        ended_at, self._ended_at = self._ended_at, None
         if self._last is not None and not self._lost and seen.device(self._last[0].source) is None:
-            self._mark("device lost", time.monotonic() if at is None else at, self._last[1])
+            # Where a server moves the stream, what is heard next may have begun before the end was seen.
+            self._mark("device lost", at if ended_at is None else min(at, ended_at), self._last[1])
             self._lost = True
 
     def _found(self, target: Target, at: float, seen: Snapshot) -> None:
         """It is heard again, or elsewhere."""
-        self._judge(seen)
+        self._judge(at, seen)
         device = seen.device(target.source)
         name = device.name if device is not None else target.source
         if self._lost:
