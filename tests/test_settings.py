@@ -129,7 +129,24 @@ def test_a_file_that_is_no_text_is_named(config: Path) -> None:
 
 def test_a_folder_in_the_place_of_the_file_is_named(config: Path) -> None:
     config.mkdir()
-    assert str(config) in refused().what
+    problem = refused()
+    assert str(config) in problem.what
+    assert "a file that you may read" in problem.fix
+
+
+@posix_only
+def test_a_home_that_cannot_be_read_is_named_with_the_cure(tmp_path: Path, monkeypatch: Env) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("WA_HOME", str(tmp_path / "file" / "home"))
+    problem = refused()
+    assert problem.what.endswith("config.toml")
+    assert problem.why == "Not a directory"
+    assert "set WA_HOME to another place" in problem.fix
+
+
+def test_where_wa_config_cannot_be_read_the_cure_is_about_it(tmp_path: Path, monkeypatch: Env) -> None:
+    monkeypatch.setenv("WA_CONFIG", str(tmp_path))
+    assert "set WA_CONFIG to another place" in refused().fix
 
 
 @pytest.mark.parametrize(
@@ -256,8 +273,9 @@ def test_a_link_to_the_file_stays_a_link(config: Path, tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     where = tmp_path / "file" / "config.toml"
-    with pytest.raises(ConfigError, match=r"config\.toml"):
+    with pytest.raises(ConfigError, match=r"config\.toml") as error:
         settings.write(where, "upload.retry_s", "60")
+    assert "WA_HOME" in error.value.fix
 
 
 def test_secrets_and_passwords_are_not_shown() -> None:
@@ -335,6 +353,14 @@ def test_the_token_comes_from_the_environment_or_a_file_of_ours(home: Path, monk
     assert settings.token() == "from-file"
     monkeypatch.setenv("WA_TOKEN", "from-environment")
     assert settings.token() == "from-environment"
+
+
+def test_a_token_that_is_no_text_is_named_with_the_cure(home: Path) -> None:
+    (home / "token").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="token") as caught:
+        settings.token()
+    assert caught.value.why == "it is not text in UTF-8"
+    assert caught.value.fix
 
 
 @posix_only

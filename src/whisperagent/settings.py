@@ -100,13 +100,14 @@ class CallControl(Section, frozen=True):
 
 
 class Recording(Section, frozen=True):
-    """layout: `split` keeps the two sides apart, `mono` mixes them.
+    """layout: `split` keeps the two sides apart, `mono` mixes them. codec: how sound is sealed and sent.
 
     microphone: a device's id or name; empty: the softphone's, else the default one.
     silent_alarm_s: a side that is silent for so long during a call is told of; 0 never tells.
     """
 
     layout: Literal["split", "mono"] = "split"
+    codec: Literal["flac", "opus", "pcm"] = "flac"
     microphone: str = ""
     caller: Literal["auto", "process", "endpoint", "sox"] = "auto"
     pre_roll_s: Annotated[float, Meta(ge=0, le=30)] = 0.0
@@ -269,7 +270,7 @@ def token() -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(_("cannot read {path}").format(path=where), why=str(problem)) from None
+        raise _unreadable(where, problem) from None
     if open_to_others:
         raise ConfigError(
             _("others on this PC can read {path}").format(path=where),
@@ -343,7 +344,9 @@ def write(path: Path, key: str, text: str) -> Any:
         files.write(target, tomlkit.dumps(document).encode(), mode=mode)
     except OSError as problem:
         raise ConfigError(
-            _("cannot write {path}").format(path=path), why=problem.strerror or str(problem)
+            _("cannot write {path}").format(path=path),
+            why=problem.strerror or str(problem),
+            fix=_("make that place writable, or set WA_HOME to another one"),
         ) from None
     return value
 
@@ -387,9 +390,19 @@ def _text_of(path: Path) -> str | None:
     except UnicodeDecodeError as problem:
         raise _not_toml(path, problem) from None
     except OSError as problem:
-        raise ConfigError(
-            _("cannot read {path}").format(path=path), why=problem.strerror or str(problem)
-        ) from None
+        raise _unreadable(path, problem) from None
+
+
+def _unreadable(path: Path, problem: OSError | UnicodeDecodeError) -> ConfigError:
+    why = problem.strerror if isinstance(problem, OSError) else _("it is not text in UTF-8")
+    variable = "WA_CONFIG" if os.environ.get("WA_CONFIG") and path == paths().config else "WA_HOME"
+    return ConfigError(
+        _("cannot read {path}").format(path=path),
+        why=why or str(problem),
+        fix=_("see that it is a file that you may read, or set {variable} to another place").format(
+            variable=variable
+        ),
+    )
 
 
 def _parsed(path: Path, content: str) -> dict[str, Any]:
