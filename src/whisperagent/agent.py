@@ -50,6 +50,8 @@ REFUSED_S = 60.0
 RESTART_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 FORGIVEN_S = 60.0
 """A task that has run this long since it broke is well."""
+TROUBLE_S = 2.0
+"""A device or a sound server that is back within this is none."""
 LOG_BYTES, LOG_FILES = 1 << 20, 5
 LOG_NAME = "agent.log"
 NOTES_SHOWN = 3
@@ -62,7 +64,8 @@ class Moment(msgspec.Struct, frozen=True):
     """A change worth a line.
 
     event: what watch.py tells, then `uploaded` or `refused`, `overdue`, and the server's own states; of no
-    call, `unsent` when nothing can be sent any more (`stuck`: and waiting does not help), and `sendable`.
+    call, `unsent` when nothing can be sent any more (`stuck`: and waiting does not help), and `sendable`;
+    `trouble` with what gives signals and sound here, and `mended`.
     """
 
     at: datetime
@@ -130,6 +133,8 @@ class Agent:
         self._changed = asyncio.Event()
         self._connected = False
         self._told_problem = ""
+        self._told_trouble = ""
+        self._trouble = (0.0, "")
         self._saved_seq = 0
 
     async def run(self) -> None:
@@ -284,6 +289,7 @@ class Agent:
         while True:
             self._notice_connection()
             self._notice_problem()
+            self._notice_host()
             self._write_status()
             if self._once and self._is_over():
                 self.stop()
@@ -312,6 +318,17 @@ class Agent:
             self._told_problem = words
             event = "stuck" if self._needs_a_person() else "unsent" if words else "sendable"
             self._tell(event, "", **({"reason": words} if words else {}))
+
+    def _notice_host(self) -> None:
+        """What is wrong with the sound of this PC is told before a call suffers from it."""
+        problem = self._host.problem
+        words, now = problem.in_words() if problem is not None else "", time.monotonic()
+        if words != self._trouble[1]:
+            self._trouble = (now, words)
+        lasts = now - self._trouble[0] >= TROUBLE_S
+        if words != self._told_trouble and (lasts or not words):
+            self._told_trouble = words
+            self._tell("trouble" if words else "mended", "", **({"reason": words} if words else {}))
 
     def _is_over(self) -> bool:
         """With `once`: the call has ended and all is sent, or what waits needs a person."""
@@ -358,11 +375,12 @@ class Agent:
         return ""
 
     def _troubles(self) -> list[str]:
-        """What a person should know: tasks that broke, a call that was not recorded, what recovery found."""
+        """What a person should know: this PC's sound, tasks that broke, a call that was not recorded, what
+        recovery found."""
         recent = time.monotonic() - FORGIVEN_S
         broken = [words for at, words in self._errors.values() if at > recent]
-        problems = (self._watch.problem, self._watch.hook_problem)
-        unrecorded = [in_words(problem) for problem in problems if problem is not None]
+        problems = (self._host.problem, self._watch.problem, self._watch.hook_problem)
+        here = [problem.in_words() for problem in problems if problem is not None]
         notes = self._watch.notes[:NOTES_SHOWN]
         if more := len(self._watch.notes) - len(notes):
             notes.append(
@@ -370,7 +388,8 @@ class Agent:
                     "{count} more such thing in {log}", "{count} more such things in {log}", more
                 ).format(count=more, log=self._paths.logs / LOG_NAME)
             )
-        return [*broken, *unrecorded, *notes]
+        # A call is often not recorded for what is wrong here anyway.
+        return list(dict.fromkeys([*broken, *here, *notes]))
 
     def _sent(self, event: str, item: Item) -> None:
         if event == "refused":

@@ -69,6 +69,8 @@ def notice_of(event: str, party: Callable[[], str], details: Mapping[str, Any]) 
             )
         case "failed":
             return Notice(_("A call could not be transcribed"), _who(party))
+        case "trouble":
+            return Notice(_("Calls may not be recorded well"), reason)
         case "stuck":
             return Notice(_("Recordings cannot be sent"), reason)
     return None

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from whisperagent import sealed, wire
 from whisperagent.detect import Signals
+from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Block, Happening
 from whisperagent.wire import SAMPLE_RATE
 
@@ -32,6 +33,7 @@ class ScriptedHost:
 
     Each side sounds as the frame number of the clock (agent up, caller down), so that every sample tells
     when it was heard. side_missing: a side whose device delivers nothing. happened: to the devices.
+    problem: what is wrong with the PC.
     """
 
     name = "scripted"
@@ -43,6 +45,7 @@ class ScriptedHost:
         self.over = asyncio.Event()
         self.sides = [side for side in (0, 1) if side != side_missing]
         self.happened: deque[Happening] = deque()
+        self.problem: HostUnavailable | None = None
         self._script = script
         self._began = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 

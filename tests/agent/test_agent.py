@@ -12,11 +12,17 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.agent.fake_server import FakeServer
-from tests.agent.fakes import READY, TALKING, Script, ScriptedHost, play, until
+from tests.agent.fakes import READY, TALKING, Script, ScriptedHost, ScriptedSource, play, until
 from tests.agent.processes import AgentProcess
 from whisperagent import wire
 from whisperagent.agent import Agent, Moment
-from whisperagent.errors import AlreadyRunning, ConfigError, NotAuthenticated, WhisperError
+from whisperagent.errors import (
+    AlreadyRunning,
+    ConfigError,
+    HostUnavailable,
+    NotAuthenticated,
+    WhisperError,
+)
 from whisperagent.hosts.simulated import SimulatedHost
 from whisperagent.privacy import masked
 from whisperagent.settings import Loaded
@@ -86,6 +92,58 @@ def test_its_status_says_what_it_does(loaded: Load) -> None:
     last = msgspec.json.decode(settings.paths.status.read_bytes(), type=wire.AgentStatus)
     assert (last.state, last.queue["queued"], last.calls_today) == ("stopped", 1, 1)
     assert "cannot reach" in last.server_error
+
+
+NO_MICROPHONE = HostUnavailable("there is no microphone", why="none is plugged in", fix="plug it in")
+
+
+def test_what_is_wrong_with_the_sound_is_told_with_its_cure_until_it_is_mended(loaded: Load) -> None:
+    settings = loaded()
+    told: list[Moment] = []
+
+    async def run() -> None:
+        host = ScriptedHost([(1000, READY)])
+        host.problem = NO_MICROPHONE
+
+        def report(moment: Moment) -> None:
+            if moment.event in ("trouble", "mended"):
+                told.append(moment)
+
+        agent = Agent(settings, host, report=report)
+        running = asyncio.create_task(agent.run())
+        await until(lambda: bool(told))
+        assert agent.status().error == NO_MICROPHONE.in_words()
+        host.problem = None
+        await until(lambda: len(told) == 2)
+        assert not agent.status().error
+        agent.stop()
+        await running
+
+    asyncio.run(run())
+    trouble, mended = told
+    assert (trouble.event, mended.event) == ("trouble", "mended")
+    assert trouble.details == {"reason": "there is no microphone: none is plugged in; plug it in"}
+
+
+def test_a_call_that_is_not_recorded_for_what_is_known_is_not_a_second_trouble(loaded: Load) -> None:
+    class Deaf(ScriptedHost):
+        def open(self) -> ScriptedSource:
+            self.problem = NO_MICROPHONE
+            raise NO_MICROPHONE
+
+    settings = loaded()
+
+    async def run() -> str:
+        host = Deaf([(1000, TALKING)])
+        agent = Agent(settings, host)
+        running = asyncio.create_task(agent.run())
+        await until(lambda: bool(agent.status().error))
+        error = agent.status().error
+        agent.stop()
+        await running
+        return error
+
+    assert asyncio.run(run()) == NO_MICROPHONE.in_words()
 
 
 def test_a_signal_closes_and_queues_the_recording(

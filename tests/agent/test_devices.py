@@ -19,6 +19,7 @@ from tests.agent.fakes import OFF, READY, TALKING
 from whisperagent.cli import sound
 from whisperagent.detect import Signals
 from whisperagent.doctor import Finding
+from whisperagent.errors import HostUnavailable
 from whisperagent.hosts import Device, Way
 from whisperagent.soundcheck import SAME, Heard, Side, alike, hear, judge
 from whisperagent.wire import SAMPLE_RATE, Capture
@@ -250,6 +251,19 @@ def test_devices_are_a_table_with_their_levels(capsys: pytest.CaptureFixture[str
     assert "silent" in lines[2]
     assert "by the softphone" in lines[3]
     assert pc.closed
+
+
+def test_what_is_wrong_with_the_devices_is_said_beside_them(capsys: pytest.CaptureFixture[str]) -> None:
+    pc = FakePc()
+    pc.problem = HostUnavailable("there is no microphone Desk", why="there are others", fix="plug it in")
+    sound.devices(pc, json=True)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)
+    assert [line.strip() for line in shown.err.splitlines()] == [
+        "wa: error: there is no microphone Desk",
+        "there are others",
+        "try: plug it in",
+    ]
 
 
 def test_devices_as_json_have_stable_keys(capsys: pytest.CaptureFixture[str]) -> None:

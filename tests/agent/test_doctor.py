@@ -338,6 +338,13 @@ def test_a_pc_without_a_sound_system_is_one_failure(loaded: Load) -> None:
     assert (found.result, found.why, found.fix) == ("failed", "none runs", "start PipeWire")
 
 
+def test_a_microphone_that_may_not_be_used_fails_with_the_cure_before_any_call(loaded: Load) -> None:
+    pc = FakePc()
+    pc.problem = HostUnavailable("this program may not use it", why="a switch is off", fix="switch it on")
+    found = examined(loaded(), pc)["microphone"]
+    assert (found.result, found.why, found.fix) == ("failed", "a switch is off", "switch it on")
+
+
 @pytest.mark.parametrize(
     "problem", [HostUnavailable("calls cannot be recorded here"), ModuleNotFoundError("x", name="pulsectl")]
 )

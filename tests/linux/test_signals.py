@@ -76,9 +76,9 @@ def test_a_stream_that_is_paused_is_not_active(host: LinuxHost, pulse: PulseAudi
     paused = """
         from time import sleep
         from ctypes import byref
-        from whisperagent.hosts import pulserecord
-        connection = pulserecord.Connection()
-        form = pulserecord._Spec(pulserecord.S16LE, 16000, 1)
+        from whisperagent.hosts import libpulse
+        connection = libpulse.Connection()
+        form = libpulse.Spec(libpulse.S16LE, 16000, 1)
         stream = connection.pa.pa_stream_new(connection.context, b"call", byref(form), None)
         connection.pa.pa_stream_connect_record(stream, b"mic", None, 0x1)
         while True:

@@ -24,6 +24,7 @@ NOT_IMPLEMENTED = 0x80004001
 NOT_FOUND = 0x80070490
 NO_SUCH_DEVICE = 0x80070002
 ALREADY_INITIALIZED, WRONG_ENDPOINT, INVALIDATED = 0x88890002, 0x88890003, 0x88890004
+ACCESS_DENIED, IN_USE = 0x80070005, 0x8889000A
 OUT_OF_ORDER, UNSUPPORTED_FORMAT, SERVICE_NOT_RUNNING = 0x88890007, 0x88890008, 0x88890010
 LOOPBACK, CONVERT = 0x00020000, 0x80000000
 DISCONTINUITY, SILENT, TIME_UNKNOWN = 1, 2, 4
@@ -60,6 +61,7 @@ class Packet:
 class Endpoint:
     """A device. vanishes: it goes away while it is looked at. mute: it cannot say who uses it.
 
+    refuses: what a client is answered that wants to use it.
     packets: what its next client hears. clients: how many it has had.
     """
 
@@ -70,6 +72,7 @@ class Endpoint:
     plugged: bool = True
     vanishes: bool = False
     mute: bool = False
+    refuses: int = 0
     packets: deque[Packet] = field(default_factory=deque)
     clients: int = 0
 
@@ -251,6 +254,8 @@ class Client:
         self, share: int, flags: int, _length: int, period: int, format: object, _guid: object
     ) -> None:
         self._endpoint.check()
+        if self._endpoint.refuses:
+            raise ComError(self._endpoint.refuses)
         if self._flags is not None:
             raise ComError(ALREADY_INITIALIZED)
         if bool(flags & LOOPBACK) != (self._is_process or self._endpoint.flow == RENDER):
@@ -303,6 +308,7 @@ class FakeDesktop:
     start_times: dict[int, int] = field(default_factory=dict)
     windows: list[tuple[int, str]] = field(default_factory=list)
     users: list[str] | None = field(default_factory=list)
+    denied: str = ""
     windows_build: int = 22_631
 
     def processes(self) -> list[Process]:
@@ -317,6 +323,9 @@ class FakeDesktop:
     def microphone_users(self) -> list[str] | None:
         return self.users
 
+    def microphone_denied(self) -> str:
+        return self.denied
+
     def build(self) -> int:
         return self.windows_build
 
@@ -324,8 +333,9 @@ class FakeDesktop:
 class FakeRegistry:
     """The module winreg over nested dicts: a key is a dict, a value anything else."""
 
-    def __init__(self, current_user: dict[str, Any]) -> None:
+    def __init__(self, current_user: dict[str, Any], machine: dict[str, Any] | None = None) -> None:
         self.HKEY_CURRENT_USER = _Key(current_user)
+        self.HKEY_LOCAL_MACHINE = _Key(machine or {})
 
     def OpenKey(self, key: "_Key", path: str) -> "_Key":
         values = key.values

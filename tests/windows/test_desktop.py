@@ -13,18 +13,44 @@ from whisperagent.settings import Detection
 IN_USE = {"LastUsedTimeStart": 133_700_000_000_000_000, "LastUsedTimeStop": 0}
 USED = {"LastUsedTimeStart": 133_700_000_000_000_000, "LastUsedTimeStop": 133_700_000_100_000_000}
 NEVER = {"LastUsedTimeStart": 0, "LastUsedTimeStop": 0}
-ASKED = {"Value": "Allow"}
+ASKED, DENIED = {"Value": "Allow"}, {"Value": "Deny"}
 
 
-def users(monkeypatch: pytest.MonkeyPatch, store: dict[str, Any] | None) -> list[str] | None:
+def rooted(store: dict[str, Any] | None) -> dict[str, Any]:
+    """`store` where the registry has it; None: this Windows has none."""
     root: dict[str, Any] = {}
     if store is not None:
         inner = root
         for name in CONSENT.split("\\"):
             inner[name] = inner = {}
         inner.update(store)
-    monkeypatch.setitem(sys.modules, "winreg", FakeRegistry(root))
+    return root
+
+
+def users(monkeypatch: pytest.MonkeyPatch, store: dict[str, Any] | None) -> list[str] | None:
+    monkeypatch.setitem(sys.modules, "winreg", FakeRegistry(rooted(store)))
     return Desktop().microphone_users()
+
+
+@pytest.mark.parametrize(
+    ("person", "machine", "switch"),
+    [
+        (ASKED, DENIED, "Microphone access"),
+        (DENIED | {"NonPackaged": ASKED}, ASKED, "Let apps access your microphone"),
+        (ASKED | {"NonPackaged": DENIED}, ASKED, "Let desktop apps access your microphone"),
+        (ASKED | {"NonPackaged": ASKED, "3CXDMCC.3CX_97f1hnz6y6tba": DENIED}, ASKED, ""),
+        (None, None, ""),
+    ],
+    ids=["for the PC", "for apps", "for desktop apps", "for another one", "never set"],
+)
+def test_the_privacy_setting_that_forbids_the_microphone_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    person: dict[str, Any] | None,
+    machine: dict[str, Any] | None,
+    switch: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "winreg", FakeRegistry(rooted(person), rooted(machine)))
+    assert Desktop().microphone_denied() == switch
 
 
 def test_apps_of_the_store_and_other_programs_that_use_the_microphone_are_listed(

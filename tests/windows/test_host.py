@@ -41,12 +41,13 @@ Make = Callable[..., WindowsHost]
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """A host that has looked at the softphone once: make(com, build=WINDOWS_11, **recording)."""
+    """A host that has looked at the softphone once: make(com, build=WINDOWS_11, denied="", **recording)."""
     hosts = []
 
-    def host(com: FakeCom, build: int = WINDOWS_11, **recording: object) -> WindowsHost:
+    def host(com: FakeCom, build: int = WINDOWS_11, denied: str = "", **recording: object) -> WindowsHost:
         settings = Settings(detection=Detection(poll_s=0.05), recording=Recording(**recording))
-        desktop = FakeDesktop([Process(PHONE, 1, "3CXSoftphone.exe")], windows_build=build)
+        softphone = Process(PHONE, 1, "3CXSoftphone.exe")
+        desktop = FakeDesktop([softphone], windows_build=build, denied=denied)
         made = WindowsHost(settings, desktop, com)
         hosts.append(made)
         return made
@@ -237,11 +238,79 @@ def test_the_microphone_that_the_settings_name_is_used_whatever_the_softphone_us
     assert endpoint(com, "headset-mic").clients == 0
 
 
-def test_a_microphone_that_is_named_and_missing_is_one_clear_error(make: Make) -> None:
-    host = make(pc(), microphone="Jabra")
-    with pytest.raises(HostUnavailable, match="there is no microphone Jabra") as refused:
-        host.open()
-    assert refused.value.fix == "`wa agent devices` lists what there is"
+def test_a_microphone_that_is_named_and_missing_is_told_and_the_softphones_is_recorded(make: Make) -> None:
+    com = pc()
+    host = make(com, microphone="Jabra")
+    assert host.problem is not None
+    assert host.problem.what == "there is no microphone Jabra"
+    assert "there are: Microphone (Webcam), Microphone (Headset);" in host.problem.why
+    assert "wa config set recording.microphone" in host.problem.fix
+    source = host.open()
+    endpoint(com, "headset-mic").packets.append(Packet(HELLO))
+    eventually(lambda: hears(source, 0, HELLO))
+
+
+def test_a_named_microphone_that_is_plugged_in_again_is_recorded_again(make: Make) -> None:
+    com = pc()
+    endpoint(com, "webcam").plugged = False
+    host = make(com, microphone="Webcam")
+    source = host.open()
+    endpoint(com, "headset-mic").packets.append(Packet(HELLO))
+    eventually(lambda: hears(source, 0, HELLO))
+    endpoint(com, "webcam").plugged = True
+    endpoint(com, "webcam").packets.append(Packet(AGAIN))
+    eventually(lambda: hears(source, 0, AGAIN))
+    eventually(lambda: host.problem is None)
+
+
+PRIVACY = "Settings > Privacy & security > Microphone"
+
+
+def test_a_microphone_that_the_privacy_settings_forbid_is_told_before_any_call(make: Make) -> None:
+    host = make(pc(), denied="Let desktop apps access your microphone")
+    assert host.problem is not None
+    assert host.problem.what == "Windows does not let this program use the microphone"
+    assert "`Let desktop apps access your microphone` is off" in host.problem.why
+    assert host.problem.fix.startswith(PRIVACY)
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "cure"),
+    [
+        (fakes.ACCESS_DENIED, "Windows does not let this program use it", PRIVACY),
+        (fakes.IN_USE, "another program has the device for itself alone", "end that program"),
+        (fakes.INVALIDATED, "the device was unplugged or switched off", "plug it in again"),
+        (0x8889_0099, "Windows says 0x88890099", "plug the headset in again"),
+    ],
+    ids=["denied", "exclusive", "unplugged", "another"],
+)
+def test_a_microphone_that_cannot_be_used_is_told_with_its_cure_and_the_caller_is_recorded(
+    make: Make, code: int, why: str, cure: str
+) -> None:
+    com = pc()
+    endpoint(com, "headset-mic").refuses = code
+    host = make(com)
+    assert host.problem is None
+    source = host.open()
+    eventually(lambda: host.problem is not None)
+    problem = host.problem
+    assert problem is not None
+    assert (problem.what, problem.why) == ("the technician is not heard", why)
+    assert problem.fix.startswith(cure)
+    endpoint(com, "headset").packets.append(Packet(HELLO))
+    eventually(lambda: hears(source, 1, HELLO))
+    endpoint(com, "headset-mic").refuses = 0
+    eventually(lambda: host.problem is None)
+
+
+def test_what_could_not_be_heard_is_no_problem_when_the_call_is_over(make: Make) -> None:
+    com = pc()
+    endpoint(com, "headset-mic").refuses = fakes.IN_USE
+    host = make(com)
+    source = host.open()
+    eventually(lambda: host.problem is not None)
+    source.close()
+    eventually(lambda: host.problem is None)
 
 
 def test_a_pc_without_microphone_is_one_clear_error(make: Make) -> None:

@@ -196,6 +196,8 @@ def _words(event: str) -> str:
         "stuck": _("nothing can be sent until somebody sees to it; what is recorded waits on this PC"),
         "unsent": _("nothing can be sent now; what is recorded waits on this PC"),
         "sendable": _("the server takes recordings again"),
+        "trouble": _("something is wrong with the sound of this PC"),
+        "mended": _("the sound of this PC is in order again"),
         "overdue": _("waits for very long; it is kept, and tried again"),
         "received": _("received"),
         "transcribing": _("being transcribed"),

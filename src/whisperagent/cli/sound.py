@@ -12,6 +12,7 @@ import typer
 from whisperagent import console, soundcheck
 from whisperagent.cli import findings
 from whisperagent.doctor import Finding
+from whisperagent.doctor.findings import failed
 from whisperagent.doctor.sound import look, softphone
 from whisperagent.hosts import Device, Host, Listening, choose, this_pc
 from whisperagent.i18n import _
@@ -37,6 +38,8 @@ def devices(pc: Listening, *, json: bool) -> None:
         found = pc.devices()
         watched = not json and sys.stdout.isatty() and sys.stderr.isatty()
         loudest = _measured(pc, found, LIVE_S if watched else GLIMPSE_S, draw=watched)
+        if pc.problem is not None:
+            console.error(pc.problem)
     finally:
         pc.close()
     if json:
@@ -114,6 +117,7 @@ async def _heard(host: Host, pc: Listening | None, settings: Settings) -> list[F
     known, ways = (pc.devices(), pc.caller_ways()) if pc is not None else ([], [])
     return [
         softphone(seen, settings.detection),
+        *([failed("host", host.problem)] if host.problem is not None else []),
         *soundcheck.judge(heard, seen, known, ways, settings.recording.microphone, host.capture),
     ]
 

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Literal
 
 from whisperagent.detect import Signals
-from whisperagent.doctor.findings import UNSEEN, Finding, looked, unseen
-from whisperagent.hosts import Device, Host, Listening, Way
+from whisperagent.doctor.findings import UNSEEN, Finding, failed, looked, unseen
+from whisperagent.errors import WhisperError
+from whisperagent.hosts import Device, Host, Listening, Way, find_named, missing_microphone
 from whisperagent.i18n import _
 from whisperagent.settings import Detection, Settings
 
@@ -30,7 +31,9 @@ async def examine(settings: Settings, host_of: Callable[[Settings], Listening]) 
         yield finding
         yield looked("signals", lambda: signals(host.signal_ways()))
         yield looked("titles", lambda: titles(host.signal_ways()))
-        yield looked("microphone", lambda: microphone(host.devices(), settings.recording.microphone))
+        yield looked(
+            "microphone", lambda: microphone(host.devices(), settings.recording.microphone, host.problem)
+        )
         yield looked("caller", lambda: caller(host.caller_ways()))
     finally:
         host.close()
@@ -78,8 +81,8 @@ def titles(ways: list[Way]) -> Finding:
     return Finding("titles", "not here", unseen)
 
 
-def microphone(devices: list[Device], wanted: str) -> Finding:
-    """wanted: `recording.microphone`."""
+def microphone(devices: list[Device], wanted: str, problem: WhisperError | None = None) -> Finding:
+    """wanted: `recording.microphone`. problem: the host's own, e.g. that it may not use any."""
     microphones = [device for device in devices if device.kind == "microphone"]
     names = ", ".join(device.name for device in microphones)
     if not microphones:
@@ -89,14 +92,8 @@ def microphone(devices: list[Device], wanted: str) -> Finding:
             _("this PC has no microphone"),
             fix=_("plug in the headset, and allow this PC's programs to use the microphone"),
         )
-    if wanted and not any(_is_called(device, wanted) for device in microphones):
-        return Finding(
-            "microphone",
-            "failed",
-            _("there is no microphone {name}").format(name=wanted),
-            _("there are: {names}").format(names=names),
-            _("`wa agent devices` lists them; choose one with `wa config set recording.microphone`"),
-        )
+    if problem := problem or missing_microphone(wanted, microphones):
+        return failed("microphone", problem)
     chosen = used(devices, "microphone", wanted)
     if chosen is None:
         return Finding(
@@ -112,14 +109,9 @@ def microphone(devices: list[Device], wanted: str) -> Finding:
 def used(devices: Iterable[Device], kind: Literal["microphone", "output"], wanted: str = "") -> Device | None:
     """The device that is recorded: the wanted one, else the softphone's, else the default one."""
     alike = [device for device in devices if device.kind == kind]
-    wished = (device for device in alike if _is_called(device, wanted))
     busy = (device for device in alike if device.in_use)
     default = (device for device in alike if device.default)
-    return next(wished, None) or next(busy, None) or next(default, None)
-
-
-def _is_called(device: Device, wanted: str) -> bool:
-    return bool(wanted) and wanted.casefold() in (device.id.casefold(), device.name.casefold())
+    return find_named(alike, wanted) or next(busy, None) or next(default, None)
 
 
 def caller(ways: list[Way]) -> Finding:

@@ -6,10 +6,11 @@ lives in this package alone.
 
 import os
 import sys
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
@@ -28,6 +29,8 @@ __all__ = [
     "Source",
     "Way",
     "choose",
+    "find_named",
+    "missing_microphone",
     "process_exists",
     "this_pc",
 ]
@@ -127,6 +130,10 @@ class Host(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds` of this host's clock, or less when the signals change meanwhile."""
 
+    @property
+    def problem(self) -> HostUnavailable | None:
+        """What a person has to mend here: a call would not be recorded, or not as it should be."""
+
     def signals(self) -> Signals:
         """What the softphone shows now."""
 
@@ -184,6 +191,41 @@ def this_pc(settings: Settings) -> Listening:
         _("calls cannot be recorded on {system}").format(system=sys.platform),
         why=_("we know Windows, Linux and macOS"),
         fix=_("`wa agent run --simulate CALL.wav` plays a call from a file"),
+    )
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+_Device = TypeVar("_Device", bound=_Named)
+
+
+def find_named(devices: Iterable[_Device], wanted: str) -> _Device | None:
+    """The device that a person means by `recording.microphone`: its id, its name, or a part of its name."""
+    called = wanted.casefold()
+    there = list(devices) if called else []
+    exact = (one for one in there if called in (one.id.casefold(), one.name.casefold()))
+    partly = (one for one in there if called in one.name.casefold())
+    return next(exact, None) or next(partly, None)
+
+
+def missing_microphone(wanted: str, there: Collection[_Named]) -> HostUnavailable | None:
+    """That none of these is the one that the settings name; None: one is, or they name none."""
+    if not wanted or find_named(there, wanted) is not None:
+        return None
+    return HostUnavailable(
+        _("there is no microphone {name}").format(name=wanted),
+        why=_("there are: {names}; until it is there, the softphone's own is recorded").format(
+            names=", ".join(one.name for one in there)
+        )
+        if there
+        else _("there is none at all"),
+        fix=_("plug it in, or choose one of `wa agent devices` with `wa config set recording.microphone`"),
     )
 
 

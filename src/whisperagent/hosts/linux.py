@@ -7,17 +7,16 @@ another; the caller is what the softphone plays, wherever it plays.
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
-from whisperagent.hosts import Device, Meter, Source, Way
+from whisperagent.hosts import Device, Meter, Source, Way, find_named, missing_microphone
 from whisperagent.hosts.programs import Names, Programs
-from whisperagent.hosts.pulse import Snapshot, SoundDevice, SoundServer, Stream
+from whisperagent.hosts.pulse import Snapshot, SoundServer, Stream
 from whisperagent.hosts.pulserecord import PulseMeter, PulseSource, Target
 from whisperagent.i18n import _
 from whisperagent.settings import Settings
@@ -26,17 +25,15 @@ from whisperagent.wire import Capture
 CLOSING_S = 0.3
 """A softphone that hangs up closes one stream after the other within this; a hold lasts longer."""
 
-log = logging.getLogger(__name__)
-
 
 class LinuxHost:
-    """This PC. raises HostUnavailable: no sound server, or not its library."""
+    """This PC. raises HostUnavailable: no sound server, one that refuses us, or not its library."""
 
     name = "linux"
     finished = False
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._wanted_name = settings.recording.microphone
         self._caller = settings.recording.caller
         self.capture = Capture(agent="pulse-microphone", caller=self.caller_ways()[0].name)
         self._phones = Names(settings.detection.processes)
@@ -82,19 +79,21 @@ class LinuxHost:
             browser=browser,
         )
 
+    @property
+    def problem(self) -> HostUnavailable | None:
+        if (lost := self._server.problem) is not None:
+            return lost
+        microphones = [device for device in self._server.now.devices if device.capture]
+        return missing_microphone(self._wanted_name, microphones)
+
     def open(self) -> Source:
-        if not self._server.now.connected:
-            raise self._server.unavailable()
+        self._check_server()
         self._microphone = ""
-        named = self._settings.recording.microphone
-        if named and _named(self._server.now.devices, named) is None:
-            log.warning("there is no microphone %s: the softphone's own is recorded", named)
         return PulseSource(self._wanted, lambda: self._server.now, self._heard)
 
     def devices(self) -> list[Device]:
+        self._check_server()
         seen = self._server.now
-        if not seen.connected:
-            raise self._server.unavailable()
         used = {stream.source for stream in self._streams(seen)[0] if stream.active}
         return [
             Device(
@@ -123,20 +122,24 @@ class LinuxHost:
             titles = Way("titles", False, _("Wayland shows no program the windows of another"))
         else:
             titles = Way("titles", False, _("there is no X11 display"))
+        problem = self._server.problem
         return [
-            Way("streams", self._server.now.connected, self._server.error),
+            Way("streams", problem is None, problem.what if problem else "", problem.fix if problem else ""),
             Way("processes", True),
             titles,
         ]
 
     def meter(self) -> Meter:
-        if not self._server.now.connected:
-            raise self._server.unavailable()
+        self._check_server()
         return PulseMeter(lambda: self._server.now)
 
     def close(self) -> None:
         self._server.close()
         self._programs.close()
+
+    def _check_server(self) -> None:
+        if (lost := self._server.problem) is not None:
+            raise lost
 
     def _streams_changed(self, seen: Snapshot) -> None:
         """Called in the thread of the sound server."""
@@ -166,7 +169,7 @@ class LinuxHost:
 
     def _wanted_microphone(self, seen: Snapshot, streams: list[Stream]) -> Target | None:
         used = [stream.source for stream in streams if stream.capture]
-        if named := _named(seen.devices, self._settings.recording.microphone):
+        if named := find_named((one for one in seen.devices if one.capture), self._wanted_name):
             self._microphone = named.source
         elif used:
             self._microphone = used[-1]
@@ -200,12 +203,3 @@ def _active(streams: list[Stream]) -> tuple[bool, bool]:
     """Does any record, does any play?"""
     active = [stream.capture for stream in streams if stream.active]
     return True in active, False in active
-
-
-def _named(devices: Iterable[SoundDevice], name: str) -> SoundDevice | None:
-    """The microphone that the settings name, by its id or what it is called."""
-    called = name.casefold()
-    microphones = (device for device in devices if device.capture)
-    return next(
-        (one for one in microphones if called and called in (one.id.casefold(), one.name.casefold())), None
-    )

@@ -55,8 +55,8 @@ class Listener:
     """Hears one side from now until `close`.
 
     ear: opens the best ear there is. moved: is there a better one than this? entered: what the thread that
-    listens works within. in_words: what an error of a device means.
-    opened: the last ear that could be opened. problem: why none can be opened now; empty: one is.
+    listens works within. explain: what an error of a device means.
+    opened: the last ear that could be opened. problem: why none can be opened now.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Listener:
         moved: Callable[[Ear], bool] = lambda _ear: False,
         *,
         entered: Callable[[], AbstractContextManager[None]] = nullcontext,
-        in_words: Callable[[Exception], str] = str,
+        explain: Callable[[Exception], HostUnavailable] = lambda problem: HostUnavailable(str(problem)),
     ) -> None:
         self.blocks: deque[Block] = deque()
         self.happened: deque[Happening] = deque()
         self.opened: Ear | None = None
-        self.problem = ""
+        self.problem: HostUnavailable | None = None
         self._side = side
         self._ear = ear
         self._moved = moved
         self._entered = entered
-        self._in_words = in_words
+        self._explain = explain
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._listen, name=f"listen {SIDES[side]}", daemon=True)
         self._thread.start()
@@ -107,14 +107,15 @@ class Listener:
                 finally:
                     if ear is not None:
                         self._end(ear)
+            self.problem = None
 
     def _begin(self, ear: Ear) -> None:
         before, self.opened = self.opened, ear
-        if self.problem:
+        if self.problem is not None:
             self._happen("device back", ear.name)
         elif before is not None:
             self._happen("device changed", f"{before.name} -> {ear.name} ({ear.way})")
-        self.problem = ""
+        self.problem = None
         log.info("%s: %s, %s", SIDES[self._side], ear.way, ear.name)
 
     def _hear(self, ear: Ear) -> None:
@@ -129,14 +130,13 @@ class Listener:
                 return
 
     def _lose(self, problem: Exception) -> None:
-        words = (
-            problem.why or problem.what if isinstance(problem, HostUnavailable) else self._in_words(problem)
-        )
-        if not self.problem:
+        lost = problem if isinstance(problem, HostUnavailable) else self._explain(problem)
+        words = lost.why or lost.what
+        if self.problem is None:
             name = f"{self.opened.name}: " if self.opened is not None else ""
             self._happen("device lost", f"{name}{words}")
             log.warning("%s: %s%s", SIDES[self._side], name, words)
-        self.problem = words
+        self.problem = lost
 
     def _end(self, ear: Ear) -> None:
         try:

@@ -19,7 +19,7 @@ from typing import Any
 
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
-from whisperagent.hosts import Block, Device, Happening, Meter, Way
+from whisperagent.hosts import Block, Device, Happening, Meter, Way, missing_microphone
 from whisperagent.hosts.family import Process, family
 from whisperagent.hosts.listening import Ear, Listener, clock
 from whisperagent.i18n import _
@@ -56,6 +56,7 @@ class MacHost:
     def __init__(self, settings: Settings) -> None:
         self._detection = settings.detection
         self._wanted = settings.recording.microphone
+        self._missing: HostUnavailable | None = None
         self._audio = CoreAudio()
         self._now = Signals()
         self._listeners: list[Listener] = []
@@ -75,9 +76,15 @@ class MacHost:
     def signals(self) -> Signals:
         return self._now
 
+    @property
+    def problem(self) -> HostUnavailable | None:
+        return self._missing
+
     def open(self) -> "MacSource":
         """raises HostUnavailable: there is no microphone."""
-        if not any(device.kind == "microphone" for device in self.devices()):
+        there = [device for device in self.devices() if device.kind == "microphone"]
+        self._missing = missing_microphone(self._wanted, there)
+        if not there:
             raise HostUnavailable(_("there is no microphone"), fix=_("plug in the headset"))
         self._reap()
         self._listeners = [Listener(AGENT, lambda: _microphone(self._wanted))]

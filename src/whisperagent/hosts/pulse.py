@@ -14,6 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whisperagent.errors import HostUnavailable
+from whisperagent.hosts.libpulse import (
+    ACCESS_DENIED,
+    ANSWER_S,
+    CLIENT,
+    CONNECTION_REFUSED,
+    NO_KEY,
+    TIMEOUT,
+    Connection,
+    ServerLost,
+    closed_socket,
+)
 from whisperagent.i18n import _
 
 if TYPE_CHECKING:
@@ -21,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CLIENT = "WhisperAgent"
 RETRY_S = (0.5, 1.0, 2.0)
 """Waits before the server is tried again; the last one from then on."""
 LOOK_S = 5.0
@@ -30,8 +40,6 @@ SETTLE_S = 0.02
 """One change comes as several events."""
 LOOK_AGAIN_S = 0.5
 """PipeWire tells of a stream that is moved before it has arrived, and of its arrival not always."""
-ANSWER_S = 3.0
-"""How long the server may take to answer at the start; in our end, to let go."""
 NAMES = ("application.process.binary", "application.name", "application.id", "node.name")
 """What a stream may call its program: ALSA's plug-in and wine each say the right name in another place."""
 
@@ -75,15 +83,15 @@ class Snapshot:
 
 
 class SoundServer:
-    """Follows the sound server. now: the newest snapshot. error: why there is none.
+    """Follows the sound server. now: the newest snapshot.
 
     changed: called in our thread with every new snapshot.
-    raises HostUnavailable: libpulse is not installed, or no server answers.
+    raises HostUnavailable: libpulse is not installed; there is no server, it refuses us, or does not answer.
     """
 
     def __init__(self, changed: Callable[[Snapshot], None]) -> None:
         self.now = Snapshot()
-        self.error = ""
+        self._lost = _silent()
         self._changed = changed
         self._answered = threading.Event()
         self._closing = threading.Event()
@@ -94,16 +102,14 @@ class SoundServer:
         self._thread = threading.Thread(target=self._follow, name="sound server", daemon=True)
         self._thread.start()
         self._answered.wait(ANSWER_S)
-        if not self.now.connected:
+        if (problem := self.problem) is not None:
             self.close()
-            raise self.unavailable()
+            raise problem
 
-    def unavailable(self) -> HostUnavailable:
-        return HostUnavailable(
-            _("there is no sound server"),
-            why=self.error or _("it does not answer"),
-            fix=_("start PulseAudio or PipeWire (`systemctl --user start pipewire-pulse`), as this user"),
-        )
+    @property
+    def problem(self) -> HostUnavailable | None:
+        """Why nothing is seen of the server now."""
+        return None if self.now.connected else self._lost
 
     def close(self) -> None:
         self._closing.set()
@@ -133,8 +139,10 @@ class SoundServer:
                             self._listening = None
             except Exception as problem:
                 # This is a loop of the agent: whatever pulsectl raises, its private errors too, it goes on.
-                self.error = str(problem) or type(problem).__name__
-                log.debug("the sound server: %s", self.error)
+                words = str(problem) or type(problem).__name__
+                log.debug("the sound server: %s", words)
+                self._lost, self.now = _none(words), Snapshot()
+                self._lost = _why_not() or self._lost
             self.now = Snapshot()
             self._tell()
             failures = failures + 1 if time.monotonic() - began < RETRY_S[-1] else 0
@@ -164,6 +172,51 @@ class SoundServer:
     def _tell(self) -> None:
         self._answered.set()
         self._changed(self.now)
+
+
+def _why_not() -> HostUnavailable | None:
+    """What pulsectl does not say of a connection that it cannot make; None: now it can be made."""
+    try:
+        Connection().close()
+    except ServerLost as lost:
+        return _in_words(lost)
+    return None
+
+
+def _in_words(lost: ServerLost) -> HostUnavailable:
+    if lost.code == TIMEOUT:
+        return _silent()
+    closed = closed_socket(lost.server) if lost.code == CONNECTION_REFUSED else ""
+    if closed or lost.code in (ACCESS_DENIED, NO_KEY):
+        return HostUnavailable(
+            _("the sound server refuses this program"),
+            why=_("{place} belongs to another user").format(place=closed)
+            if closed
+            else _("{server} says: {words}; it is another user's, or wants another key").format(
+                server=lost.server, words=lost
+            ),
+            fix=_(
+                "run WhisperAgent as the user who is logged in, without sudo; a server on another computer "
+                "wants its `~/.config/pulse/cookie` here, or PULSE_COOKIE to name a copy"
+            ),
+        )
+    return _none(_("{server}: {words}").format(server=lost.server, words=lost) if lost.server else str(lost))
+
+
+def _none(why: str) -> HostUnavailable:
+    return HostUnavailable(
+        _("there is no sound server"),
+        why=why,
+        fix=_("start PulseAudio or PipeWire (`systemctl --user start pipewire-pulse`), as this user"),
+    )
+
+
+def _silent() -> HostUnavailable:
+    return HostUnavailable(
+        _("the sound server does not answer"),
+        why=_("it takes connections, and says nothing for {seconds} s").format(seconds=round(ANSWER_S)),
+        fix=_("start it again: `systemctl --user restart pipewire-pulse`, or `pulseaudio --kill`"),
+    )
 
 
 def _library() -> Any:

@@ -14,18 +14,18 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple
 
 from whisperagent.hosts import Block, Happening
-from whisperagent.hosts.pulse import ANSWER_S, CLIENT, RETRY_S, Snapshot
+from whisperagent.hosts.libpulse import ANSWER_S, S16LE, Buffer, Connection, ServerLost, Spec
+from whisperagent.hosts.pulse import RETRY_S, Snapshot
 from whisperagent.wire import SAMPLE_RATE, SIDES
 
 FRAGMENT_BYTES = SAMPLE_RATE * 2 // 20
 WAIT_S = 0.05
 """Between two looks at what has come and where the softphone is."""
-CONNECT_WAIT_S = 0.005
 JUMP_S = 0.06
 """Times that differ less than this from the samples' own count are jitter, not a gap."""
 SMOOTHING = 0.02
@@ -37,11 +37,8 @@ STREAM_TRIES = 3
 LOWEST_DBFS = -96.0
 UNKNOWN = 0xFFFFFFFF
 
-# pulse/def.h, pulse/sample.h
-CONTEXT_READY, CONTEXT_FAILED = 4, 5
+# pulse/def.h
 STREAM_READY, STREAM_FAILED = 2, 3
-NO_AUTOSPAWN = 0x1
-S16LE = 3
 INTERPOLATE_TIMING, AUTO_TIMING_UPDATE, DONT_MOVE, ADJUST_LATENCY = 0x2, 0x8, 0x200, 0x2000
 
 
@@ -57,80 +54,6 @@ class Target(NamedTuple):
     or_all: bool = False
 
 
-class _Spec(ctypes.Structure):
-    _fields_ = [("format", c_int), ("rate", c_uint32), ("channels", c_uint8)]
-
-
-class _Buffer(ctypes.Structure):
-    _fields_ = [(name, c_uint32) for name in ("maxlength", "tlength", "prebuf", "minreq", "fragsize")]
-
-
-_PROTOTYPES = {
-    "pa_mainloop_new": (c_void_p,),
-    "pa_mainloop_free": (None, c_void_p),
-    "pa_mainloop_get_api": (c_void_p, c_void_p),
-    "pa_mainloop_iterate": (c_int, c_void_p, c_int, c_void_p),
-    "pa_context_new": (c_void_p, c_void_p, c_char_p),
-    "pa_context_connect": (c_int, c_void_p, c_char_p, c_int, c_void_p),
-    "pa_context_get_state": (c_int, c_void_p),
-    "pa_context_disconnect": (None, c_void_p),
-    "pa_context_unref": (None, c_void_p),
-    "pa_stream_new": (c_void_p, c_void_p, c_char_p, POINTER(_Spec), c_void_p),
-    "pa_stream_set_monitor_stream": (c_int, c_void_p, c_uint32),
-    "pa_stream_connect_record": (c_int, c_void_p, c_char_p, POINTER(_Buffer), c_int),
-    "pa_stream_get_state": (c_int, c_void_p),
-    "pa_stream_get_latency": (c_int, c_void_p, POINTER(c_uint64), POINTER(c_int)),
-    "pa_stream_peek": (c_int, c_void_p, POINTER(c_void_p), POINTER(c_size_t)),
-    "pa_stream_drop": (c_int, c_void_p),
-    "pa_stream_disconnect": (c_int, c_void_p),
-    "pa_stream_unref": (None, c_void_p),
-}
-
-
-def _load() -> ctypes.CDLL:
-    library = ctypes.CDLL("libpulse.so.0")
-    for name, (result, *arguments) in _PROTOTYPES.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
-
-
-class ServerLost(Exception):
-    """The sound server does not answer, or has gone."""
-
-
-class Connection:
-    """A connection that records. raises ServerLost: no server."""
-
-    def __init__(self) -> None:
-        self.pa = _load()
-        self._loop = self.pa.pa_mainloop_new()
-        self.context = self.pa.pa_context_new(self.pa.pa_mainloop_get_api(self._loop), CLIENT.encode())
-        self.pa.pa_context_connect(self.context, None, NO_AUTOSPAWN, None)
-        end = time.monotonic() + ANSWER_S
-        try:
-            while self.pa.pa_context_get_state(self.context) != CONTEXT_READY:
-                if time.monotonic() > end:
-                    raise ServerLost
-                time.sleep(CONNECT_WAIT_S)
-                self.take()
-        except ServerLost:
-            self.close()
-            raise
-
-    def take(self) -> None:
-        """Take what has come from the server. raises ServerLost."""
-        while (done := self.pa.pa_mainloop_iterate(self._loop, 0, None)) > 0:
-            pass
-        if done < 0 or self.pa.pa_context_get_state(self.context) >= CONTEXT_FAILED:
-            raise ServerLost
-
-    def close(self) -> None:
-        self.pa.pa_context_disconnect(self.context)
-        self.pa.pa_context_unref(self.context)
-        self.pa.pa_mainloop_free(self._loop)
-
-
 class Recording:
     """A stream that records `target`."""
 
@@ -138,7 +61,7 @@ class Recording:
         self.target = target
         self._pa = connection.pa
         self._next_at: float | None = None
-        specification = _Spec(S16LE, SAMPLE_RATE, 1)
+        specification = Spec(S16LE, SAMPLE_RATE, 1)
         self._stream = self._pa.pa_stream_new(
             connection.context, b"a call is recorded", byref(specification), None
         )
@@ -148,7 +71,7 @@ class Recording:
             self._stream,
             # A stream is followed wherever it plays.
             None if target.stream is not None else target.source.encode(),
-            byref(_Buffer(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, FRAGMENT_BYTES)),
+            byref(Buffer(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, FRAGMENT_BYTES)),
             INTERPOLATE_TIMING | AUTO_TIMING_UPDATE | DONT_MOVE | ADJUST_LATENCY,
         )
 

@@ -77,6 +77,10 @@ class SimulatedHost:
     def finished(self) -> bool:
         return self.clock() >= self.end_s
 
+    @property
+    def problem(self) -> None:
+        return None
+
     def clock(self) -> float:
         late_s = self._running() - self._waits_at
         if late_s > 0:

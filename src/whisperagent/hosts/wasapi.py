@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from whisperagent.errors import HostUnavailable
 from whisperagent.hosts.listening import clock
 from whisperagent.i18n import _
 from whisperagent.wire import SAMPLE_RATE
@@ -43,7 +44,8 @@ _ACTIVATION_S = 5.0
 _TIMESTAMP_S = 3.0
 """How old a packet's own time may be; an older one, or one in the future, is not believed."""
 
-DEVICE_INVALIDATED = 0x8889_0004
+ACCESS_DENIED, DEVICE_INVALIDATED, DEVICE_IN_USE = 0x8007_0005, 0x8889_0004, 0x8889_000A
+"""E_ACCESSDENIED, of a microphone that the privacy settings forbid; AUDCLNT_E_…"""
 
 
 @dataclass(frozen=True)
@@ -307,22 +309,46 @@ def _began(frames: int, flags: int, ticks: int) -> float:
 
 def in_words(problem: Exception) -> str:
     """What a COM error, or an OSError that Windows numbered, means."""
-    code = getattr(problem, "hresult", None) or getattr(problem, "winerror", None)
-    if code is None:
+    if not (number := _number(problem)):
         return str(problem) or type(problem).__name__
     words = {
         0x8000_4001: _("this Windows cannot do it"),
         0x8007_0002: _("this Windows has no such device"),
-        0x8007_0005: _("Windows does not allow it: see its privacy settings for the microphone"),
+        ACCESS_DENIED: _("Windows does not let this program use it"),
         0x8007_0490: _("there is no such device"),
         DEVICE_INVALIDATED: _("the device was unplugged or switched off"),
         0x8889_0003: _("the device cannot be recorded in this way"),
         0x8889_0008: _("the device does not give the sound that we ask for"),
-        0x8889_000A: _("another program has the device for itself alone"),
+        DEVICE_IN_USE: _("another program has the device for itself alone"),
         0x8889_0010: _("Windows' sound service does not run"),
     }
-    number = code & 0xFFFF_FFFF
     return words.get(number) or _("Windows says {code}").format(code=f"0x{number:08X}")
+
+
+def explain(problem: Exception) -> HostUnavailable:
+    """The same, with what to do about it."""
+    cures = {
+        ACCESS_DENIED: allow_microphone(),
+        DEVICE_IN_USE: _("end that program, or take exclusive control from all in the device's properties"),
+        DEVICE_INVALIDATED: _("plug it in again, or switch it on: it is then recorded again"),
+    }
+    return HostUnavailable(
+        in_words(problem),
+        fix=cures.get(_number(problem)) or _("plug the headset in again, or restart the PC"),
+    )
+
+
+def allow_microphone() -> str:
+    """What to do where the privacy settings forbid it."""
+    return _(
+        "Settings > Privacy & security > Microphone: allow access for this PC, for apps and for desktop apps"
+    )
+
+
+def _number(problem: Exception) -> int:
+    """Windows' number of an error, 0: it has none."""
+    code = getattr(problem, "hresult", None) or getattr(problem, "winerror", None) or 0
+    return int(code) & 0xFFFF_FFFF
 
 
 # The structures and interfaces that pycaw has not got (audioclient.h, audioclientactivationparams.h).

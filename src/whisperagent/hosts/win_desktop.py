@@ -12,11 +12,13 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from whisperagent.hosts.family import Process
+from whisperagent.i18n import _
 
 CONSENT = r"Software\Microsoft\Windows\CurrentVersion\CapabilityAccessManager\ConsentStore\microphone"
 """Where Windows keeps who used the microphone when: a key for each app of the store by its package's name,
 and under `NonPackaged` one for each other program by its path, with # for every backslash."""
 NOT_PACKAGED = "NonPackaged"
+DENIED = "Deny"
 TITLE_LIMIT = 512
 
 _SNAP_PROCESSES = 2
@@ -96,6 +98,28 @@ class Desktop:
         except OSError:
             return None
         return users + [path.rpartition("#")[2] for path in paths]
+
+    def microphone_denied(self) -> str:
+        """The privacy setting that keeps programs like ours from every microphone; empty: none does."""
+        winreg = importlib.import_module("winreg")
+        switches = (
+            (winreg.HKEY_LOCAL_MACHINE, CONSENT, _("Microphone access")),
+            (winreg.HKEY_CURRENT_USER, CONSENT, _("Let apps access your microphone")),
+            (
+                winreg.HKEY_CURRENT_USER,
+                rf"{CONSENT}\{NOT_PACKAGED}",
+                _("Let desktop apps access your microphone"),
+            ),
+        )
+        for root, path, name in switches:
+            try:
+                with winreg.OpenKey(root, path) as key:
+                    allowed = winreg.QueryValueEx(key, "Value")[0]
+            except OSError:
+                continue  # never set
+            if allowed == DENIED:
+                return name
+        return ""
 
     def build(self) -> int:
         """Windows' build, e.g. 19045 for Windows 10 22H2 and 22000 for the first Windows 11."""

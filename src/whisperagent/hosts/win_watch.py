@@ -6,6 +6,7 @@ by the list of who uses the microphone (win_desktop.py). What it means is for de
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from whisperagent.detect import Signals
@@ -16,6 +17,8 @@ from whisperagent.settings import Detection
 
 ABSENT_S = 2.0
 """How often we look whether the softphone has been started."""
+AROUND_LOOKS = 10
+"""How many looks at the softphone come between two around."""
 AUDIBLE = 0.01
 PATIENCE_S = 2.0
 
@@ -43,11 +46,13 @@ class Snapshot:
 class Watch:
     """Looks at the softphone in a thread of its own, and has looked once when it is made.
 
+    look_around: what else is to be seen now and then; it is called in that thread, and never raises.
     now: what it saw last.
     """
 
-    def __init__(self, desktop: Desktop, com: Com, rules: Detection) -> None:
+    def __init__(self, desktop: Desktop, com: Com, rules: Detection, look_around: Callable[[], None]) -> None:
         self.now = Snapshot()
+        self._look_around = look_around
         self._desktop = desktop
         self._com = com
         self._rules = rules
@@ -62,7 +67,7 @@ class Watch:
         self._thread.join(PATIENCE_S)
 
     def _watch(self) -> None:
-        failing = False
+        failing, looks = False, 0
         with self._com.entered():
             while not self._closing.is_set():
                 try:
@@ -73,6 +78,9 @@ class Watch:
                     if not failing:
                         log.warning("the softphone cannot be seen: %s", problem, exc_info=True)
                     failing = True
+                if looks % AROUND_LOOKS == 0:
+                    self._look_around()
+                looks += 1
                 self._looked.set()
                 absent = not self.now.signals.process
                 self._closing.wait(max(self._rules.poll_s, ABSENT_S) if absent else self._rules.poll_s)

@@ -18,15 +18,18 @@ from itertools import chain
 
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
-from whisperagent.hosts import Block, Device, Happening, Meter, Way
+from whisperagent.hosts import Block, Device, Happening, Meter, Way, find_named, missing_microphone
 from whisperagent.hosts.listening import Ear, Listener, Sox, clock
 from whisperagent.hosts.wasapi import (
     CAPTURE,
     PROCESS_LOOPBACK_BUILD,
     RENDER,
     Com,
+    Endpoint,
     Sound,
     Stream,
+    allow_microphone,
+    explain,
     in_words,
 )
 from whisperagent.hosts.win_desktop import Desktop
@@ -78,8 +81,10 @@ class WindowsHost:
         self._recording = settings.recording
         self._desktop = desktop or Desktop()
         self._com = com or Com()
-        self._watch = Watch(self._desktop, self._com, settings.detection)
         self._listeners: list[Listener] = []
+        self._named = ""
+        self._fault: HostUnavailable | None = None
+        self._watch = Watch(self._desktop, self._com, settings.detection, self._look_around)
         self._way = "unknown"
         self._alone: Stream | None = None
         self._deafness = Deafness()
@@ -100,6 +105,16 @@ class WindowsHost:
 
     def signals(self) -> Signals:
         return self._watch.now.signals
+
+    @property
+    def problem(self) -> HostUnavailable | None:
+        if self._fault is not None:
+            return self._fault
+        heard = (_("the technician is not heard"), _("the caller is not heard"))
+        for what, listener in zip(heard, self._listeners, strict=False):
+            if (lost := listener.problem) is not None:
+                return HostUnavailable(what, why=lost.why or lost.what, fix=lost.fix)
+        return None
 
     def open(self) -> "WindowsSource":
         """raises HostUnavailable: no microphone is plugged in, or Windows' sound cannot be reached."""
@@ -174,21 +189,31 @@ class WindowsHost:
 
     def _find_microphone(self, sound: Sound) -> str:
         """The endpoint that the settings name, else the softphone's, else the default one."""
-        if wanted := self._recording.microphone.casefold():
-            for endpoint in sound.endpoints():
-                named = wanted in endpoint.name.casefold() or wanted == endpoint.id.casefold()
-                if endpoint.flow == CAPTURE and named:
-                    return endpoint.id
-            return ""
-        return self._watch.now.microphone or sound.default(CAPTURE)
+        if wanted := self._recording.microphone:
+            named = find_named(_microphones(sound), wanted)
+            self._named = named.id if named is not None else ""
+        return self._named or self._watch.now.microphone or sound.default(CAPTURE)
+
+    def _look_around(self) -> None:
+        """May a microphone be used, and is the one that the settings name there? In the watch's thread."""
+        if switch := self._desktop.microphone_denied():
+            self._fault = HostUnavailable(
+                _("Windows does not let this program use the microphone"),
+                why=_("its privacy setting `{switch}` is off").format(switch=switch),
+                fix=allow_microphone(),
+            )
+            return
+        wanted = self._recording.microphone
+        try:
+            there = _microphones(Sound(self._com)) if wanted else []
+        except (self._com.Error, OSError) as problem:
+            self._fault = _no_sound(problem)
+            return
+        named = find_named(there, wanted)
+        self._named = named.id if named is not None else ""
+        self._fault = missing_microphone(wanted, there)
 
     def _no_microphone(self) -> HostUnavailable:
-        if wanted := self._recording.microphone:
-            return HostUnavailable(
-                _("there is no microphone {name}").format(name=wanted),
-                why=_("`microphone` under [recording] names it, and it is not plugged in"),
-                fix=_("`wa agent devices` lists what there is"),
-            )
         return HostUnavailable(
             _("there is no microphone"),
             why=_("Windows has no recording device that is plugged in and enabled"),
@@ -201,8 +226,8 @@ class WindowsHost:
         return Ear(MICROPHONE, found, _named(sound, found), sound.microphone(found), steady=True)
 
     def _microphone_moved(self, ear: Ear) -> bool:
-        now = self._watch.now.microphone
-        return not self._recording.microphone and bool(now) and now != ear.target
+        wanted = self._named or self._watch.now.microphone
+        return bool(wanted) and wanted != ear.target
 
     def _caller(self, sound: Sound) -> Ear:
         """The first way that works, of those that the settings allow."""
@@ -358,7 +383,7 @@ class WindowsMeter:
         levels = {}
         for device, listener in self._listeners.items():
             blocks = [listener.blocks.popleft() for _ in range(len(listener.blocks))]
-            if listener.opened is not None and not listener.problem:
+            if listener.opened is not None and listener.problem is None:
                 levels[device] = max((_dbfs(block.pcm) for block in blocks), default=LOWEST_DBFS)
         return levels
 
@@ -378,7 +403,7 @@ def _no_sound(problem: Exception) -> HostUnavailable:
 
 
 def _listener(com: Com, side: int, ear: Callable[[Sound], Ear], moved: Callable[[Ear], bool]) -> Listener:
-    return Listener(side, lambda: ear(Sound(com)), moved, entered=com.entered, in_words=in_words)
+    return Listener(side, lambda: ear(Sound(com)), moved, entered=com.entered, explain=explain)
 
 
 def _at(device: Device) -> Callable[[Sound], Ear]:
@@ -387,6 +412,10 @@ def _at(device: Device) -> Callable[[Sound], Ear]:
         return Ear(MICROPHONE, device.id, device.name, listen(device.id))
 
     return ear
+
+
+def _microphones(sound: Sound) -> list[Endpoint]:
+    return [endpoint for endpoint in sound.endpoints() if endpoint.flow == CAPTURE]
 
 
 def _named(sound: Sound, wanted: str) -> str:
