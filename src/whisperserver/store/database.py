@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from advanced_alchemy.config import AsyncSessionConfig, EngineConfig, SQLAlchemyAsyncConfig
-from sqlalchemy import URL, create_engine, event, text
+from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -132,6 +132,7 @@ def migrate(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin)
     try:
         with engine.begin() as connection:
             scripts.attributes["connection"] = connection
@@ -148,6 +149,11 @@ def migrate(path: Path) -> None:
         ) from problem
     finally:
         engine.dispose()
+
+
+def _begin(connection: Connection) -> None:
+    # Python's driver begins no transaction before CREATE TABLE: killed here, a server had half of its tables.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _set_up(connection: Any, _record: object) -> None:
