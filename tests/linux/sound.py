@@ -146,9 +146,16 @@ class PipeWire(PulseAudio):
             "DBUS_SESSION_BUS_ADDRESS": self._bus,
             "PULSE_SERVER": f"unix:{folder}/pulse/native",
             "PULSE_RUNTIME_PATH": f"{folder}/pulse",
+            # What it remembers of streams and devices is of one test.
+            "XDG_STATE_HOME": f"{folder}/state",
+            "XDG_CONFIG_HOME": f"{folder}/config",
         }
 
     def start(self) -> None:
+        # It ends where no systemd keeps seats, as in a container, unless it looks for no Bluetooth.
+        settings = self._folder / "config/wireplumber/bluetooth.lua.d"
+        settings.mkdir(parents=True, exist_ok=True)
+        (settings / "80-none.lua").write_text("bluez_monitor.enabled = false\n")
         self.program(["dbus-daemon", "--session", f"--address={self._bus}", "--nofork", "--nopidfile"])
         wait_for((self._folder / "bus").exists)
         # One by one: each needs the one before.
@@ -164,7 +171,7 @@ class PipeWire(PulseAudio):
         remap = ("source_name=mic", "master=room.monitor", "source_properties=device.description=Microphone")
         self.control("load-module", "module-remap-source", *remap)
         wait_for(lambda: all(name in self.control("list", "short", "sources") for name in ("mic", "headset")))
-        # Not supported, it says, until WirePlumber is ready to remember it.
+        # Refused until WirePlumber is there to remember it.
         wait_for(lambda: self._pactl("set-default-sink", "headset").returncode == 0)
         wait_for(lambda: self._pactl("set-default-source", "mic").returncode == 0)
 
