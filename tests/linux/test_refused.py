@@ -26,6 +26,8 @@ from tests.linux.sound import (
 )
 from whisperagent.errors import HostUnavailable
 from whisperagent.hosts.linux import LinuxHost
+from whisperagent.hosts.pulse import Snapshot
+from whisperagent.hosts.pulserecord import PulseSource, Target
 from whisperagent.settings import Recording, Settings
 
 pytestmark = pytest.mark.slow
@@ -210,6 +212,19 @@ def test_a_microphone_of_the_settings_that_is_not_there_is_told_and_the_call_is_
     (part,) = queued(home)
     assert there(part.technician, TECHNICIAN_HZ) > 0.8
     assert there(part.caller, CALLER_HZ) > 0.8
+
+
+def test_a_side_that_the_server_does_not_give_is_told_while_the_other_is_recorded(pulse: PulseAudio) -> None:
+    no_such_stream = 9999
+    wanted = Target("mic"), Target("headset.monitor", no_such_stream)
+    source = PulseSource(lambda: wanted, Snapshot, lambda _target: None)
+    wait_for(lambda: source.problem is not None)
+    assert source.problem is not None
+    assert source.problem.what == "the caller is not heard"
+    assert source.problem.why.startswith("headset.monitor: ")
+    wait_for(lambda: (block := source.read()) is not None and block.side == 0)
+    source.close()
+    assert source.problem is None
 
 
 @pytest.mark.parametrize("wanted", ["mic", "Microphone", "phone"])

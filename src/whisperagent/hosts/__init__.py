@@ -33,6 +33,7 @@ __all__ = [
     "missing_microphone",
     "process_exists",
     "this_pc",
+    "unheard",
 ]
 
 
@@ -227,6 +228,14 @@ def missing_microphone(wanted: str, there: Collection[_Named]) -> HostUnavailabl
         else _("there is none at all"),
         fix=_("plug it in, or choose one of `wa agent devices` with `wa config set recording.microphone`"),
     )
+
+
+def unheard(side: int, lost: HostUnavailable | None) -> HostUnavailable | None:
+    """That a side of this call is not heard, because of that; None: it is."""
+    if lost is None:
+        return None
+    what = (_("the technician is not heard"), _("the caller is not heard"))[side]
+    return HostUnavailable(what, why=lost.why or lost.what, fix=lost.fix)
 
 
 def process_exists(pid: int) -> bool:

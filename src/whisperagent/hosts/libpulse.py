@@ -105,7 +105,12 @@ class Connection:
         while (done := self.pa.pa_mainloop_iterate(self._loop, 0, None)) > 0:
             pass
         if done < 0 or self.pa.pa_context_get_state(self.context) >= CONTEXT_FAILED:
-            raise self._lost(self.pa.pa_context_errno(self.context) or TERMINATED)
+            raise self._lost(self.error()[0] or TERMINATED)
+
+    def error(self) -> tuple[int, str]:
+        """The last error, of a stream too, and its words."""
+        code = int(self.pa.pa_context_errno(self.context))
+        return code, self.pa.pa_strerror(code).decode()
 
     def close(self) -> None:
         self.pa.pa_context_disconnect(self.context)

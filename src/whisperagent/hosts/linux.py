@@ -39,6 +39,7 @@ class LinuxHost:
         self._phones = Names(settings.detection.processes)
         self._browsers = Names(settings.detection.browsers if settings.detection.pbx else ())
         self._microphone = ""
+        self._source: PulseSource | None = None
         self._shown = (False, False)
         self._captured_at = -CLOSING_S
         self._wake: Callable[[], object] = lambda: None
@@ -83,13 +84,16 @@ class LinuxHost:
     def problem(self) -> HostUnavailable | None:
         if (lost := self._server.problem) is not None:
             return lost
+        if self._source is not None and (unheard := self._source.problem) is not None:
+            return unheard
         microphones = [device for device in self._server.now.devices if device.capture]
         return missing_microphone(self._wanted_name, microphones)
 
     def open(self) -> Source:
         self._check_server()
         self._microphone = ""
-        return PulseSource(self._wanted, lambda: self._server.now, self._heard)
+        self._source = PulseSource(self._wanted, lambda: self._server.now, self._heard)
+        return self._source
 
     def devices(self) -> list[Device]:
         self._check_server()

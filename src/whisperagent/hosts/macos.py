@@ -4,6 +4,9 @@ Since macOS 14.2 Core Audio says of each process whether it records or plays; be
 softphone runs is known, and that is no call. macOS gives a program the sound of another one only by a process
 tap, which needs a signed application with an entitlement of its own, so a recording made here has one silent
 side. It says so in its metadata and its marks, and `wa doctor` does too.
+
+A microphone that this program may not use gives zeros and no error there, as a muted one does: only the alarm
+of a silent side and `wa agent test` can tell, and they name both.
 """
 
 import asyncio
@@ -19,7 +22,7 @@ from typing import Any
 
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
-from whisperagent.hosts import Block, Device, Happening, Meter, Way, missing_microphone
+from whisperagent.hosts import Block, Device, Happening, Meter, Way, missing_microphone, unheard
 from whisperagent.hosts.family import Process, family
 from whisperagent.hosts.listening import Ear, Listener, clock
 from whisperagent.i18n import _
@@ -78,7 +81,8 @@ class MacHost:
 
     @property
     def problem(self) -> HostUnavailable | None:
-        return self._missing
+        lost = (unheard(AGENT, listener.problem) for listener in self._listeners)
+        return self._missing or next(filter(None, lost), None)
 
     def open(self) -> "MacSource":
         """raises HostUnavailable: there is no microphone."""

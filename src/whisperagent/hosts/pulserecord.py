@@ -18,9 +18,19 @@ from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple
 
-from whisperagent.hosts import Block, Happening
-from whisperagent.hosts.libpulse import ANSWER_S, S16LE, Buffer, Connection, ServerLost, Spec
+from whisperagent.errors import HostUnavailable
+from whisperagent.hosts import Block, Happening, unheard
+from whisperagent.hosts.libpulse import (
+    ACCESS_DENIED,
+    ANSWER_S,
+    S16LE,
+    Buffer,
+    Connection,
+    ServerLost,
+    Spec,
+)
 from whisperagent.hosts.pulse import RETRY_S, Snapshot
+from whisperagent.i18n import _
 from whisperagent.wire import SAMPLE_RATE, SIDES
 
 FRAGMENT_BYTES = SAMPLE_RATE * 2 // 20
@@ -59,6 +69,7 @@ class Recording:
 
     def __init__(self, connection: Connection, target: Target) -> None:
         self.target = target
+        self._connection = connection
         self._pa = connection.pa
         self._next_at: float | None = None
         specification = Spec(S16LE, SAMPLE_RATE, 1)
@@ -83,6 +94,15 @@ class Recording:
     def failed(self) -> bool:
         """It could not be opened, or has ended: its device or the stream it follows has gone."""
         return self._state() >= STREAM_FAILED
+
+    def refusal(self) -> HostUnavailable:
+        """Why it failed, if asked as soon as it has."""
+        code, words = self._connection.error()
+        denied = _("allow this program to record, in the system's settings or those of its sandbox")
+        cure = denied if code == ACCESS_DENIED else _("`wa agent devices` shows what can be heard")
+        return HostUnavailable(
+            _("{source}: {words}").format(source=self.target.source, words=words), fix=cure
+        )
 
     def read(self) -> tuple[bytes, float] | None:
         """What has come since: (PCM, clock at its first sample)."""
@@ -126,10 +146,11 @@ class Recording:
 
 
 class Ear:
-    """One side: what it should record, and what it does."""
+    """One side: what it should record, and what it does. problem: why it cannot record that now."""
 
     def __init__(self, side: int, marks: "deque[Happening]") -> None:
         self.current: Recording | None = None
+        self.problem: HostUnavailable | None = None
         self._side = SIDES[side]
         self._marks = marks
         self._coming: Recording | None = None
@@ -149,9 +170,11 @@ class Ear:
         self._follows = self._follows and self._failures < STREAM_TRIES
         if wanted is not None and wanted.or_all and not self._follows:
             wanted = Target(wanted.source)
-        if self.current is not None and wanted is None:
-            self.current.close()
-            self.current = None
+        if wanted is None:
+            self.problem = None
+            if self.current is not None:
+                self.current.close()
+                self.current = None
         if self._coming is not None and self._coming.target != wanted:
             self._coming.close()
             self._coming = None
@@ -185,13 +208,16 @@ class Ear:
         for recording in (self.current, self._coming):
             if recording is not None:
                 recording.close()
-        self.current = self._coming = None
+        self.current = self._coming = self.problem = None
 
     def _let_go_of_failed(self, now: float) -> None:
         if self.current is not None and self.current.failed:
             self.current.close()
             self.current, self._ended_at = None, now
         if self._coming is not None and self._coming.failed:
+            # One that may have to do without the stream alone is not at its end yet.
+            if not (self._coming.target.or_all and self._coming.target.stream is not None):
+                self.problem = self._coming.refusal()
             self._coming.close()
             self._coming = None
             self._retry_at = now + RETRY_S[min(self._failures, len(RETRY_S) - 1)]
@@ -217,6 +243,7 @@ class Ear:
         self._last = (target, name)
         self._lost = False
         self._failures = 0
+        self.problem = None
 
     def _mark(
         self, kind: Literal["device lost", "device back", "device changed"], at: float, name: str
@@ -247,6 +274,12 @@ class PulseSource:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._record, name="recording", daemon=True)
         self._thread.start()
+
+    @property
+    def problem(self) -> HostUnavailable | None:
+        """Why one of the sides cannot be heard now."""
+        agent, caller = self._ears
+        return unheard(0, agent.problem) or unheard(1, caller.problem)
 
     def read(self) -> Block | None:
         try:

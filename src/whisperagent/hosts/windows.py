@@ -18,7 +18,16 @@ from itertools import chain
 
 from whisperagent.detect import Signals
 from whisperagent.errors import HostUnavailable
-from whisperagent.hosts import Block, Device, Happening, Meter, Way, find_named, missing_microphone
+from whisperagent.hosts import (
+    Block,
+    Device,
+    Happening,
+    Meter,
+    Way,
+    find_named,
+    missing_microphone,
+    unheard,
+)
 from whisperagent.hosts.listening import Ear, Listener, Sox, clock
 from whisperagent.hosts.wasapi import (
     CAPTURE,
@@ -108,13 +117,8 @@ class WindowsHost:
 
     @property
     def problem(self) -> HostUnavailable | None:
-        if self._fault is not None:
-            return self._fault
-        heard = (_("the technician is not heard"), _("the caller is not heard"))
-        for what, listener in zip(heard, self._listeners, strict=False):
-            if (lost := listener.problem) is not None:
-                return HostUnavailable(what, why=lost.why or lost.what, fix=lost.fix)
-        return None
+        lost = (unheard(side, listener.problem) for side, listener in enumerate(self._listeners))
+        return self._fault or next(filter(None, lost), None)
 
     def open(self) -> "WindowsSource":
         """raises HostUnavailable: no microphone is plugged in, or Windows' sound cannot be reached."""
