@@ -134,7 +134,11 @@ class Ui(Section, frozen=True):
 
 
 class Serve(Section, frozen=True):
-    """The server process. signing_key: makes and checks tokens; needed beyond loopback."""
+    """The server process. signing_key: makes and checks tokens; needed beyond loopback.
+
+    unfinished_uploads, unfinished_mb: what one extension may have under way. unfinished_days: how long an
+    upload that nobody goes on with is kept.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 3002
@@ -142,6 +146,10 @@ class Serve(Section, frozen=True):
     storage: str = ""
     signing_key: str = ""
     max_upload_mb: Annotated[int, Meta(ge=1, le=4096)] = 100
+    max_resumable_mb: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    unfinished_uploads: Annotated[int, Meta(ge=1)] = 32
+    unfinished_mb: Annotated[int, Meta(ge=1)] = 4000
+    unfinished_days: Annotated[float, Meta(gt=0)] = 7.0
     workers: Annotated[int, Meta(ge=0, le=64)] = 1
     free_mib: Annotated[int, Meta(ge=0)] = 512
 

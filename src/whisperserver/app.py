@@ -27,6 +27,7 @@ from whisperagent.settings import Loaded
 from whisperserver import auth, keys, problems
 from whisperserver.api.audio import AudioController
 from whisperserver.api.calls import CallsController, StatusController
+from whisperserver.api.resumable import ResumableController
 from whisperserver.api.review import review_channel
 from whisperserver.api.service import ServiceController
 from whisperserver.api.uploads import UploadsController
@@ -34,6 +35,7 @@ from whisperserver.ingest import Ingest
 from whisperserver.live import Live
 from whisperserver.metrics import Measured, Metrics
 from whisperserver.refusals import Stopping
+from whisperserver.resumable import Resumable
 from whisperserver.services import Services
 from whisperserver.store import blobs, claims, database
 from whisperserver.sweep import Sweeper
@@ -73,13 +75,14 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
     store = database.Database(where)
     services = Services(loaded, store, recordings, key, Live(store), Metrics())
     ingest = Ingest(store, recordings, key, settings.serve.max_upload_mb * 1_000_000)
+    resumable = Resumable(store, recordings, key, ingest, settings.serve)
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncIterator[None]:
         async with store.writing() as session:
             await claims.forget_all(session)
         await services.live.begin()
-        runs: list[Callable[[], Awaitable[None]]] = [services.live.run, Sweeper(store).run]
+        runs: list[Callable[[], Awaitable[None]]] = [services.live.run, Sweeper(store).run, resumable.run]
         runs += [partial(run, services) for run in background]
         tasks = [asyncio.create_task(_kept_running(run)) for run in runs]
         try:
@@ -96,12 +99,14 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
             AudioController,
             StatusController,
             UploadsController,
+            ResumableController,
             ServiceController,
             review_channel,
         ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "ingest": Provide(lambda: ingest, sync_to_thread=False),
+            "resumable": Provide(lambda: resumable, sync_to_thread=False),
             "caller": Provide(_caller, sync_to_thread=False),
         },
         middleware=[

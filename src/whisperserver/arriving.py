@@ -1,7 +1,8 @@
 """A recording on its way from the sender to the disk: hashed, sealed, and seen to be what is said of it.
 
-ingest.py feeds it. Nothing that is said about a recording is believed where the bytes tell it: a sealed one
-is opened and every segment checked, and kind, channels and length are read from what was sent.
+ingest.py and resumable.py feed it. Nothing that is said about a recording is believed where the bytes tell
+it: a sealed one is opened and every segment checked while the next bytes come, and kind, channels and length
+are read from what was sent.
 """
 
 import asyncio
@@ -47,6 +48,30 @@ class Arriving:
         self._kind = ""
         self._file: BinaryIO | None = None
         self._writer: sealed.Writer | None = None
+        self._opening: _Opening | None = None
+
+    @classmethod
+    def resumed(cls, recordings: Recordings, key: X25519PrivateKey, file: BinaryIO) -> "Arriving":
+        """Go on with a sealed recording of which a beginning lies in `file`, or nothing yet. Blocks.
+
+        What a power cut has left behind the last authentic segment is cut off: it may not be what was sent.
+        """
+        self = cls(recordings, key)
+        self._file = file
+        self._opening = _Opening(file, key)
+        with _on_disk():
+            size = file.seek(0, os.SEEK_END)
+            self._opening.follow(size)
+            if self._opening.problem and self._opening.authentic:
+                size = file.truncate(self._opening.authentic)
+                self._opening = _Opening(file, key)
+                self._opening.follow(size)
+            file.seek(0)
+            while block := file.read(BLOCK):
+                self._hash.update(block)
+            os.fsync(file.fileno())
+        self.size = size
+        return self
 
     @property
     def sha256(self) -> str:
@@ -66,6 +91,11 @@ class Arriving:
         if block:
             await asyncio.to_thread(self._write, block)
 
+    def sync(self) -> None:
+        """What was written stays, whatever happens. Blocks."""
+        with _on_disk():
+            os.fsync(self._written().fileno())
+
     def settle(self, said: wire.CallMetadata) -> PartRow:
         """Make it whole and synced, and see what it is; gives its row.
 
@@ -84,9 +114,7 @@ class Arriving:
         said = self._of_kind(said) if self._writer else _inside(said, reader, size)
         said, shorter = _corrected(said, reader, size)
         interrupted = cut or shorter or not said.complete
-        with _on_disk():
-            file.flush()
-            os.fsync(file.fileno())
+        self.sync()
         return PartRow(
             call_id=said.call_id,
             part=said.part,
@@ -111,6 +139,11 @@ class Arriving:
         if self._file:
             self._recordings.discard(self._file)
 
+    def close(self) -> None:
+        """Leave what is written where it is."""
+        if self._file:
+            self._file.close()
+
     def _written(self) -> BinaryIO:
         assert self._file is not None  # noqa: S101 - for the type checker: there is no empty recording here
         return self._file
@@ -120,7 +153,21 @@ class Arriving:
             if self._file is None:
                 self._begin(block)
             self._hash.update(block)
-            (self._writer or self._written()).write(block)
+            if self._writer:
+                self._writer.write(block)
+            else:
+                self._write_on(block)
+
+    def _write_on(self, block: bytearray) -> None:
+        """Add to what came sealed. raises WrongKind: it is for another server; no need to await the rest."""
+        file = self._written()
+        size = file.seek(0, os.SEEK_END) + len(block)
+        file.write(block)
+        if self._opening is None:
+            self._opening = _Opening(file, self._key)
+        self._opening.follow(size)
+        if isinstance(self._opening.problem, sealed.WrongRecipient):
+            raise _for_another(self._opening.problem)
 
     def _begin(self, block: bytearray) -> None:
         self._kind = containers.kind(bytes(block[: containers.HEAD]))
@@ -142,11 +189,10 @@ class Arriving:
         return replace(said, codec=self._kind)
 
     def _check(self, said: wire.CallMetadata) -> bool:
-        """Open what came sealed, to its end; gives whether only the beginning of it was authentic."""
-        file = self._written()
-        file.seek(0)
+        """See what came sealed to its end; gives whether only the beginning of it was authentic."""
+        assert self._opening is not None  # noqa: S101 - for the type checker: what has no writer came sealed
         try:
-            reader = sealed.Reader(file, self._key)
+            reader = self._opening.finish()
             if reader.recording_id != uuid.UUID(said.call_id).bytes:
                 raise Lying(
                     _("this is the recording of another call"),
@@ -154,14 +200,8 @@ class Arriving:
                         theirs=uuid.UUID(bytes=reader.recording_id), said=said.call_id
                     ),
                 )
-            for _segment in reader.segments():
-                pass
         except sealed.WrongRecipient as problem:
-            raise WrongKind(
-                _("this recording is sealed for another server"),
-                why=problem.why,
-                fix=_("the PC holds another server's key; nothing is lost, the recording stays there"),
-            ) from None
+            raise _for_another(problem) from None
         except SealedError as problem:
             if said.complete:
                 raise Lying(
@@ -197,6 +237,65 @@ class Arriving:
                 writer.finish()
             finally:
                 self._recordings.discard(file)
+
+
+class _Opening:
+    """Opens a sealed recording while it still grows: at its end only the last segment is left to check.
+
+    authentic: bytes that were found to be so. problem: what was wrong after them.
+    """
+
+    def __init__(self, file: BinaryIO, key: X25519PrivateKey) -> None:
+        self.authentic = 0
+        self.problem: SealedError | None = None
+        self._file = file
+        self._key = key
+        self._reader: sealed.Reader | None = None
+        self._segments: Iterator[bytes] = iter(())
+
+    def follow(self, size: int) -> None:
+        """Open the segments that are whole among the first `size` bytes."""
+        if not size:
+            return
+        try:
+            if self._reader is None and self.problem is None:
+                self._begin()
+            while self._reader and size - self.authentic >= self._reader.segment_size + sealed.OVERHEAD:
+                next(self._segments)
+                self.authentic += self._reader.segment_size + sealed.OVERHEAD
+        except SealedError as problem:
+            # A cut header may be whole with the next bytes.
+            if self._reader or not isinstance(problem, sealed.Truncated):
+                self.problem = problem
+                self._reader = None
+
+    def finish(self) -> sealed.Reader:
+        """All has come. raises SealedError: the first problem that there is."""
+        if self.problem:
+            raise self.problem
+        if self._reader is None:
+            self._begin()
+        for _segment in self._segments:
+            pass
+        return self._begun()
+
+    def _begin(self) -> None:
+        self._file.seek(0)
+        self._reader = sealed.Reader(self._file, self._key)
+        self.authentic = self._file.tell()
+        self._segments = self._reader.segments()
+
+    def _begun(self) -> sealed.Reader:
+        assert self._reader is not None  # noqa: S101 - for the type checker: `finish` has begun it
+        return self._reader
+
+
+def _for_another(problem: sealed.WrongRecipient) -> WrongKind:
+    return WrongKind(
+        _("this recording is sealed for another server"),
+        why=problem.why,
+        fix=_("the PC holds another server's key; nothing is lost, the recording stays there"),
+    )
 
 
 def _inside(said: wire.CallMetadata, reader: sealed.Reader, size: int) -> wire.CallMetadata:

@@ -1,7 +1,7 @@
 """Ingest: an upload becomes a recording that is stored, sealed to this server's key, and a part of its call.
 
-api/uploads.py hands it the bytes as they come, arriving.py looks at them, jobs.py gets the call once it is
-whole. Rules:
+api/uploads.py hands it the bytes as they come, resumable.py a recording that came piece by piece; arriving.py
+looks at them, jobs.py gets the call once it is whole. Rules:
 
 * What arrives in clear is sealed before it touches the disk; at most a block of it is in memory.
 * A cut recording is kept only where the sender says that it was cut, and then as an interrupted one.
@@ -75,16 +75,24 @@ class Ingest:
         arriving = Arriving(self._recordings, self._key)
         try:
             said = await self._take_in(caller, content_type, body, arriving)
-            async with self._database.reading() as session:
-                if known := await calls.known_part(session, said, arriving.sha256):
-                    return Received(_answer(known, await calls.get(session, known.call_id)), fresh=False)
-            part = await asyncio.to_thread(arriving.settle, said)
-            return await self._keep(caller, arriving, part)
+            return await self.store(arriving, said)
         finally:
             arriving.discard()
 
+    async def store(self, arriving: Arriving, said: wire.CallMetadata) -> Received:
+        """Keep what has arrived to its end, unless it was before. What is not kept is left to the caller.
+
+        raises NoRoom, Forbidden, WrongKind, Lying, Conflict, Gone.
+        """
+        _compare(said, arriving)
+        async with self._database.reading() as session:
+            if known := await calls.known_part(session, said, arriving.sha256):
+                return Received(answer_of(known, await calls.get(session, known.call_id)), fresh=False)
+        part = await asyncio.to_thread(arriving.settle, said)
+        return await self._keep(arriving, part)
+
     async def _take_in(
-        self, caller: Caller, content_type: str, body: AsyncIterator[bytes], arriving: "Arriving"
+        self, caller: Caller, content_type: str, body: AsyncIterator[bytes], arriving: Arriving
     ) -> wire.CallMetadata:
         """Read the form to its end; gives its metadata, checked against who sends and what came."""
         seen: set[str] = set()
@@ -97,7 +105,7 @@ class Ingest:
                     if name in seen and name in ("recording", "metadata"):
                         raise BadRequest(_("the form has two parts `{name}`").format(name=name))
                     if "metadata" in seen and name == "recording":
-                        _understood(text, caller)  # refused before its bytes come, not after them
+                        understood(text, caller)  # refused before its bytes come, not after them
                     seen.add(name)
                     continue
                 if name == "recording":
@@ -117,25 +125,24 @@ class Ingest:
                     _("the form has no part `{name}`").format(name=wanted),
                     fix=_("`curl -F recording=@call.wav -F metadata=…` sends both"),
                 )
-        said = _understood(text, caller)
+        said = understood(text, caller)
         await arriving.end()
         if arriving.size == 0:
             raise BadRequest(_("the recording is empty"), why=_("not one byte of it came"))
-        _compare(said, arriving)
         return said
 
-    async def _keep(self, caller: Caller, arriving: "Arriving", part: PartRow) -> Received:
+    async def _keep(self, arriving: Arriving, part: PartRow) -> Received:
         async with self._database.writing() as session:
             # Asked again: another sender of the same part may have been faster.
             if known := await calls.known_part(session, part.metadata_json, part.sha256):
-                return Received(_answer(known, await calls.get(session, known.call_id)), fresh=False)
+                return Received(answer_of(known, await calls.get(session, known.call_id)), fresh=False)
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._keeper, arriving.keep, part.path)
             call, to_transcribe = await calls.add_part(session, part)
             if to_transcribe:
                 await jobs.enqueue_transcription(session, call.call_id)
-            events.audit(session, caller.extension, "received", call.call_id)
-            answer = _answer(part, call)
+            events.audit(session, part.metadata_json.extension, "received", call.call_id)
+            answer = answer_of(part, call)
         return Received(answer, fresh=True)
 
     async def _bounded(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -155,7 +162,7 @@ class Ingest:
         )
 
 
-def _understood(text: bytearray, caller: Caller) -> wire.CallMetadata:
+def understood(text: bytes | bytearray, caller: Caller) -> wire.CallMetadata:
     """raises BadRequest: it is no metadata. Forbidden: it is in another one's name."""
     try:
         said = msgspec.json.decode(text.decode("utf-8-sig"), type=wire.CallMetadata)
@@ -198,7 +205,7 @@ def _compare(said: wire.CallMetadata, came: Arriving) -> None:
         )
 
 
-def _answer(part: PartRow, call: CallRow) -> wire.UploadAnswer:
+def answer_of(part: PartRow, call: CallRow) -> wire.UploadAnswer:
     return wire.UploadAnswer(
         call_id=part.call_id,
         part=part.part,

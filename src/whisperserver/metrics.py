@@ -22,6 +22,10 @@ from whisperagent import __version__, wire
 from whisperserver import problems
 from whisperserver.jobs import Queue
 
+LOST = (413, 415, 422, 460, 500, 503, 507)
+"""Answers to a piece that end its upload, or hold it up. Others are words of the protocol; that a piece was
+the last one only its handler knows."""
+
 BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 
@@ -61,12 +65,13 @@ class Metrics:
         )
         self.uploads = Counter(
             "whisperagent_uploads",
-            "Uploads by result: stored, repeated (had it already), refused, failed",
-            ("result",),
+            "Uploads by result: stored, repeated (had it already), refused, failed; and by way: form, pieces",
+            ("result", "way"),
             registry=self._registry,
         )
         for result in ("stored", "repeated", "refused", "failed"):
-            self.uploads.labels(result)
+            for way in ("form", "pieces"):
+                self.uploads.labels(result, way)
         self.upload_bytes = Counter(
             "whisperagent_upload_bytes", "Bytes of uploads that came in", registry=self._registry
         )
@@ -131,7 +136,8 @@ class Measured:
             await self._app(scope, receive, send)
             return
         method, route = scope["method"], scope["path_template"]
-        is_upload = method == "POST" and route == wire.UPLOAD_RECORDING
+        is_form = method == "POST" and route == wire.UPLOAD_RECORDING
+        is_piece = method == "PATCH" and route.startswith(wire.UPLOADS)
         begun = time.perf_counter()
         answered = False
 
@@ -139,8 +145,10 @@ class Measured:
             nonlocal answered
             answered = True
             self._metrics.requests.labels(method, route, status).observe(time.perf_counter() - begun)
-            if is_upload:
-                self._metrics.uploads.labels(_result(status)).inc()
+            if is_form:
+                self._metrics.uploads.labels(_result(status), "form").inc()
+            elif is_piece and status in LOST:
+                self._metrics.uploads.labels(_result(status), "pieces").inc()
 
         async def measured_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -149,7 +157,7 @@ class Measured:
 
         async def measured_receive() -> HTTPReceiveMessage:
             message = await receive()
-            if message["type"] == "http.request" and is_upload:
+            if message["type"] == "http.request" and (is_form or is_piece):
                 self._metrics.upload_bytes.inc(len(message["body"]))
             return message  # type: ignore[return-value]  # an HTTP scope receives nothing else
 

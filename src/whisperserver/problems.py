@@ -22,30 +22,44 @@ from whisperserver.refusals import (
     Conflict,
     Forbidden,
     Gone,
+    InUse,
     Lying,
     NoSuchRange,
     NotFound,
+    NotSent,
+    OtherProtocol,
     Stopping,
     TooLarge,
+    TooMany,
+    WrongChecksum,
     WrongKind,
+    WrongOffset,
 )
 from whisperserver.store.database import is_passing
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_S = 5
 """How long a client is asked to wait when the database is busy, or the server stops."""
+LATER_S = 300
+"""And when it has too many uploads under way."""
 
 KINDS: dict[type, tuple[int, str]] = {
     BadRequest: (400, "bad-request"),
     NotAuthenticated: (401, "not-authenticated"),
     Forbidden: (403, "forbidden"),
     NotFound: (404, "not-found"),
+    NotSent: (408, "not-sent"),
     Conflict: (409, "conflict"),
+    WrongOffset: (409, "wrong-offset"),
     Gone: (410, "gone"),
+    OtherProtocol: (412, "other-protocol"),
     TooLarge: (413, "too-large"),
     WrongKind: (415, "wrong-kind"),
     NoSuchRange: (416, "no-such-range"),
     Lying: (422, "not-as-declared"),
+    InUse: (423, "in-use"),
+    TooMany: (429, "too-many"),
+    WrongChecksum: (460, "wrong-checksum"),  # a status of tus, which HTTP does not know
     # Only a recording that was kept raises these two; of one that comes in, ingest.py says what is wrong.
     SealedError: (500, "unreadable"),
     AudioError: (500, "unreadable"),
@@ -119,8 +133,14 @@ def _problem(status: int, name: str, path: str, what: str, why: str = "", fix: s
 def _headers(problem: WhisperError) -> dict[str, str]:
     if isinstance(problem, NotAuthenticated):
         return {"www-authenticate": "Bearer"}
-    if isinstance(problem, Stopping):
+    if isinstance(problem, Stopping | InUse):
         return {"retry-after": str(RETRY_S)}
+    if isinstance(problem, TooMany):
+        return {"retry-after": str(LATER_S)}
+    if isinstance(problem, WrongOffset):
+        return {"upload-offset": str(problem.offset)}
+    if isinstance(problem, OtherProtocol):
+        return {"tus-version": wire.TUS_VERSION}
     if isinstance(problem, NoSuchRange):
         return {"content-range": f"bytes */{problem.length}"}
     return {}

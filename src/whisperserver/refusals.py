@@ -39,6 +39,34 @@ class Stopping(WhisperError):
     """The server ends before it could answer; the next one can."""
 
 
+class OtherProtocol(WhisperError):
+    """Another version of the protocol of resumable uploads than ours."""
+
+
+class InUse(WhisperError):
+    """Somebody else writes to it at this moment."""
+
+
+class WrongOffset(WhisperError):
+    """Bytes that do not join those that are here. offset: where the next ones belong."""
+
+    def __init__(self, what: str, *, offset: int, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.offset = offset
+
+
+class WrongChecksum(WhisperError):
+    """Bytes that were changed on their way."""
+
+
+class TooMany(WhisperError):
+    """More at once than one extension may."""
+
+
+class NotSent(WhisperError):
+    """The rest of the request does not come."""
+
+
 class NoSuchRange(WhisperError):
     """A range that begins after the end. length: of the whole, in bytes."""
 

@@ -32,7 +32,8 @@ def test_uploads_are_counted_by_their_result(server: Server) -> None:
     server.upload(wire.new_call_id(), recording=b"garbage")
     now = figures(server)
     results = {
-        kind: now["whisperagent_uploads_total", kind] for kind in ("stored", "repeated", "refused", "failed")
+        kind: now["whisperagent_uploads_total", kind, "form"]
+        for kind in ("stored", "repeated", "refused", "failed")
     }
     assert results == {"stored": 1, "repeated": 1, "refused": 2, "failed": 0}
     assert now["whisperagent_upload_bytes_total",] > 2 * len(recording)

@@ -1,6 +1,8 @@
 """What the OpenAPI document says of answers: examples that are real values, and the errors of a route."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -83,6 +85,14 @@ TICKETED = msgspec.structs.replace(
 )
 EDIT = wire.TranscriptEdit(version=1, segments=(wire.SegmentEdit(id=1, text="Mon imprimante est en panne."),))
 DECISION = wire.ReviewDecision(version=2, decision="approved", ticket=None, note="")
+RECEIPT = wire.UploadAnswer(
+    call_id=CALL_ID,
+    part=1,
+    state=CallState.RECEIVED,
+    sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    size=4_751_322,
+    status_url=f"{wire.TRANSCRIPTION_STATUS}/{CALL_ID}",
+)
 STATUS = wire.TranscriptionStatus(call_id=CALL_ID, state=CallState.RECEIVED, position=3)
 
 
@@ -94,15 +104,18 @@ def good(kind: Any, value: msgspec.Struct, description: str) -> ResponseSpec:
     return ResponseSpec(kind, generate_examples=False, description=description, examples=examples(value))
 
 
-def errors(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problem details that a route may answer with; 401 and 403 are everywhere."""
-    return {status: _error(status) for status in sorted({401, 403, *statuses})}
+def errors(*statuses: int, meanings: Mapping[int, str] = MappingProxyType({})) -> dict[int, ResponseSpec]:
+    """The problem details that a route may answer with; 401 and 403 are everywhere.
 
-
-def _error(status: int) -> ResponseSpec:
-    return ResponseSpec(
-        wire.Problem,
-        generate_examples=False,
-        description=MEANINGS[status],
-        media_type="application/problem+json",
-    )
+    meanings: what a status means there, where it is not what it means everywhere.
+    """
+    said = {**MEANINGS, **meanings}
+    return {
+        status: ResponseSpec(
+            wire.Problem,
+            generate_examples=False,
+            description=said[status],
+            media_type="application/problem+json",
+        )
+        for status in sorted({401, 403, *statuses})
+    }

@@ -23,6 +23,7 @@ from whisperserver import jobs, transcripts_as
 from whisperserver.api import answers
 from whisperserver.auth import Caller
 from whisperserver.refusals import BadRequest, NotFound
+from whisperserver.resumable import Resumable
 from whisperserver.services import Services
 from whisperserver.store import calls, erasing, reviews, transcripts, workers
 from whisperserver.tickets import as_approved, draft_for
@@ -180,12 +181,24 @@ class CallsController(Controller):
         responses={204: ResponseSpec(None, description="It is gone."), **answers.errors(404)},
     )
     async def erase(
-        self, call_id: FromPath[str], services: NamedDependency[Services], caller: NamedDependency[Caller]
+        self,
+        call_id: FromPath[str],
+        services: NamedDependency[Services],
+        resumable: NamedDependency[Resumable],
+        caller: NamedDependency[Caller],
     ) -> None:
-        """Destroy the recording's key, then its bytes, then everything said in it. Its id stays, so that it
-        cannot come back by an upload sent again. Asked for again, it is answered again.
+        """Destroy the recording's key, then its bytes, then everything said in it, and what is being uploaded
+        of it. Its id stays, so that it cannot come back by an upload sent again. Asked for again, it is
+        answered again.
         """
-        await erasing.erase(services.database, services.recordings, call_id, caller.extension)
+        try:
+            await erasing.erase(services.database, services.recordings, call_id, caller.extension)
+        except NotFound:
+            if not await resumable.erase(call_id):
+                raise
+        else:
+            # Nothing of it can begin any more; what a crash here would leave, `resumable.run` finds.
+            await resumable.erase(call_id)
 
 
 class StatusController(Controller):

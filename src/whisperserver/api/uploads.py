@@ -1,12 +1,10 @@
 """Uploads: a recording and what is known of it, in one form. ingest.py does the work."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
 from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
-from litestar.exceptions import InternalServerException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     Encoding,
@@ -21,11 +19,9 @@ from litestar.openapi.spec import (
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 
 from whisperagent import wire
-from whisperagent.i18n import _
-from whisperserver.api import answers
+from whisperserver.api import answers, bodies
 from whisperserver.auth import Caller
 from whisperserver.ingest import Ingest
-from whisperserver.refusals import BadRequest
 
 CALL = "01980f2e-7a3b-7c41-9d52-3f6a8b1c2d4e"
 METADATA: dict[str, Any] = {
@@ -44,6 +40,7 @@ ANSWER = {
 }
 
 MEANINGS = {
+    408: "The sender went away before the end.",
     415: "It is no recording of a kind that is taken, or one that is sealed for another server.",
     422: "The recording is not what the metadata says, or is damaged.",
     507: "The server's disk is too full.",
@@ -116,16 +113,7 @@ class UploadsController(Controller):
                 generate_examples=False,
                 examples=[Example(summary="example", value=ANSWER)],
             ),
-            **answers.errors(400, 409, 410, 413),
-            **{
-                status: ResponseSpec(
-                    wire.Problem,
-                    description=meaning,
-                    generate_examples=False,
-                    media_type="application/problem+json",
-                )
-                for status, meaning in MEANINGS.items()
-            },
+            **answers.errors(400, 408, 409, 410, 413, 415, 422, 507, meanings=MEANINGS),
         },
     )
     async def upload(
@@ -135,16 +123,10 @@ class UploadsController(Controller):
         changes nothing; with other bytes, 409. A 2xx means: stored, synced, and sealed to the server's key.
         """
         received = await ingest.receive(
-            request.user, request.headers.get("content-type", ""), _body(request), request.content_length
+            request.user,
+            request.headers.get("content-type", ""),
+            bodies.pieces(request),
+            request.content_length,
         )
         status = HTTP_202_ACCEPTED if received.fresh else HTTP_200_OK
         return Response(received.answer, status_code=status)
-
-
-async def _body(request: Request[Caller, Any, Any]) -> AsyncGenerator[bytes]:
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except InternalServerException:
-        # Litestar's word for a client that went away; nobody is left to read ours but the log.
-        raise BadRequest(_("the upload broke off"), why=_("the sender closed the connection")) from None

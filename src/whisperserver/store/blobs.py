@@ -1,16 +1,18 @@
 """Recordings at rest, each one sealed to this server's key and complete: `<call_id>/<part>.srec`.
 
-A recording arrives in `.incoming`, is synced, and takes its name in one step. obstore keeps what is kept;
-its local store neither syncs a file nor its folder, so the way in is ours.
+A recording arrives in `.incoming`, or piece by piece in `.unfinished` (unfinished.py), is synced, and takes
+its name in one step. obstore keeps what is kept; its local store neither syncs a file nor its folder, so the
+way in is ours.
 """
 
 import contextlib
 import io
 import os
 import shutil
+import threading
 import uuid
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import obstore
 from obstore.store import LocalStore
@@ -61,7 +63,7 @@ class Recordings:
 
     def incoming(self) -> BinaryIO:
         """A new file to write a recording to; then `keep` it or `discard` it."""
-        return (self._incoming / str(uuid.uuid4())).open("x+b")
+        return Unbuffered(self._incoming / str(uuid.uuid4()), "x+")
 
     def keep(self, arrived: BinaryIO, name: str) -> None:
         """Give a synced file its name, durably. It replaces what has that name: the caller knows it may."""
@@ -95,17 +97,46 @@ class Recordings:
         """Destroy the file key, which only the header holds, then the bytes. On media that copy on write, an
         old copy of the header can outlive this; there the disk itself has to be encrypted."""
         path = self.root / name
-        try:
-            with path.open("r+b") as file:
-                file.write(bytes(min(HEADER_LIMIT, path.stat().st_size)))
-                file.flush()
-                os.fsync(file.fileno())
-            path.unlink()
-        except FileNotFoundError:
-            return  # erased before, or by somebody else just now
-        with contextlib.suppress(OSError):  # other parts are in it
+        destroy(path)
+        with contextlib.suppress(OSError):  # other parts are in it, or it was erased before
             path.parent.rmdir()
         files.sync_folder(self.root)
+
+
+def destroy(path: Path) -> None:
+    """Overwrite the header of a sealed recording, then remove it; nothing happens where there is none."""
+    try:
+        with path.open("r+b") as file:
+            file.write(bytes(min(HEADER_LIMIT, path.stat().st_size)))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+    except FileNotFoundError:
+        return  # destroyed before, or by somebody else just now
+    files.sync_folder(path.parent)
+
+
+class Unbuffered(io.FileIO):
+    """A file that has all that was written to it. A buffer would keep what the disk did not take, and write
+    it again when it is closed."""
+
+    def __init__(self, path: Path, mode: str) -> None:
+        # A sender who goes away has it closed while a thread still writes; the number of the file may by then
+        # be another one's.
+        self._lock = threading.Lock()
+        super().__init__(path, mode)
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, or raise."""
+        rest = memoryview(data)
+        with self._lock:
+            while rest:
+                rest = rest[super().write(rest) :]
+        return len(data)
+
+    def close(self) -> None:
+        with self._lock:
+            super().close()
 
 
 class _Object(io.RawIOBase):

@@ -55,23 +55,32 @@ async def parts(session: AsyncSession, call_id: str) -> Sequence[PartRow]:
     ).all()
 
 
-async def known_part(session: AsyncSession, metadata: wire.CallMetadata, sha256: str) -> PartRow | None:
-    """This part, if it came before with the same bytes; None if it never came.
+async def stored_part(session: AsyncSession, call_id: str, part: int, extension: str) -> PartRow | None:
+    """This part, if it is here. extension: who asks, and may only ask for its own.
 
-    raises Conflict: it came with other bytes. Forbidden: the call is of another extension. Gone: erased.
+    raises Forbidden: the call is of another extension. Gone: it was erased.
     """
-    call = await find(session, metadata.call_id)
+    call = await find(session, call_id)
     if call is None:
         return None
-    if call.extension != metadata.extension:
+    if call.extension != extension:
         raise Forbidden(
             _("this call belongs to another extension"),
             why=_("extension {other} sent it").format(other=call.extension),
         )
     if call.state == CallState.ERASED:
-        raise Gone(_("the call {call_id} was erased").format(call_id=metadata.call_id))
-    here = (PartRow.call_id == metadata.call_id) & (PartRow.part == metadata.part)
-    part = await session.scalar(select(PartRow).where(here))
+        raise Gone(_("the call {call_id} was erased").format(call_id=call_id))
+    here = (PartRow.call_id == call_id) & (PartRow.part == part)
+    row: PartRow | None = await session.scalar(select(PartRow).where(here))
+    return row
+
+
+async def known_part(session: AsyncSession, metadata: wire.CallMetadata, sha256: str) -> PartRow | None:
+    """This part, if it came before with the same bytes; None if it never came.
+
+    raises Conflict: it came with other bytes. Forbidden, Gone: as `stored_part`.
+    """
+    part = await stored_part(session, metadata.call_id, metadata.part, metadata.extension)
     if part is not None and part.sha256 != sha256:
         raise Conflict(
             _("part {part} of this call is here already, with other bytes").format(part=metadata.part),
