@@ -283,10 +283,14 @@ class CallPage(Struct, frozen=True):
 
 
 class ServerKey(Struct, frozen=True):
-    """Whom recordings are sealed to. public_key: X25519, 32 bytes in base64. kid: `sealed.key_id`, hex."""
+    """Whom recordings are sealed to. public_key: X25519, 32 bytes in base64. kid: `sealed.key_id`, hex.
+
+    proof: where a challenge was sent, that the server holds the key it was sealed to (succession.py), hex.
+    """
 
     kid: str
     public_key: str
+    proof: str = ""
 
 
 class Event(Struct, frozen=True):

@@ -68,14 +68,14 @@ def create_app(loaded: Loaded, background: Sequence[Background] = ()) -> Litesta
     settings, paths = loaded.settings, loaded.paths
     auth.check_bind(settings.serve)
     where = database.location(settings, paths)
-    key = keys.load_or_make(paths, where)
+    ring = keys.load_or_make(paths, where)
     database.migrate(where)
     recordings = blobs.Recordings(blobs.location(settings, paths), settings.serve.free_mib)
     recordings.sweep()
     store = database.Database(where)
-    services = Services(loaded, store, recordings, key, Live(store), Metrics())
-    ingest = Ingest(store, recordings, key, settings.serve.max_upload_mb * 1_000_000)
-    resumable = Resumable(store, recordings, key, ingest, settings.serve)
+    services = Services(loaded, store, recordings, ring, Live(store), Metrics())
+    ingest = Ingest(store, recordings, ring, settings.serve.max_upload_mb * 1_000_000)
+    resumable = Resumable(store, recordings, ring, ingest, settings.serve)
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncIterator[None]:

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from msgspec.structs import replace
 
 from whisperagent import sealed, wire
@@ -39,7 +38,7 @@ class Arriving:
     `settle` and `keep` block, and are meant for a thread; one at a time.
     """
 
-    def __init__(self, recordings: Recordings, key: X25519PrivateKey) -> None:
+    def __init__(self, recordings: Recordings, key: sealed.PrivateKey) -> None:
         self.size = 0
         self._recordings = recordings
         self._key = key
@@ -51,7 +50,7 @@ class Arriving:
         self._opening: _Opening | None = None
 
     @classmethod
-    def resumed(cls, recordings: Recordings, key: X25519PrivateKey, file: BinaryIO) -> "Arriving":
+    def resumed(cls, recordings: Recordings, key: sealed.PrivateKey, file: BinaryIO) -> "Arriving":
         """Go on with a sealed recording of which a beginning lies in `file`, or nothing yet. Blocks.
 
         What a power cut has left behind the last authentic segment is cut off: it may not be what was sent.
@@ -245,7 +244,7 @@ class _Opening:
     authentic: bytes that were found to be so. problem: what was wrong after them.
     """
 
-    def __init__(self, file: BinaryIO, key: X25519PrivateKey) -> None:
+    def __init__(self, file: BinaryIO, key: sealed.PrivateKey) -> None:
         self.authentic = 0
         self.problem: SealedError | None = None
         self._file = file

@@ -17,9 +17,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from whisperagent import wire
+from whisperagent import sealed, wire
 from whisperagent.i18n import _
 from whisperserver import jobs, multipart
 from whisperserver.arriving import DURATION_MAX_S, Arriving
@@ -50,7 +49,7 @@ class Ingest:
     """key: the server's own. max_bytes: of one recording, as it is sent."""
 
     def __init__(
-        self, database: Database, recordings: Recordings, key: X25519PrivateKey, max_bytes: int
+        self, database: Database, recordings: Recordings, key: sealed.PrivateKey, max_bytes: int
     ) -> None:
         self._database = database
         self._recordings = recordings

@@ -22,7 +22,6 @@ from datetime import datetime, timedelta
 from typing import Literal
 from weakref import WeakValueDictionary
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -137,7 +136,7 @@ class Resumable:
     """key: the server's own."""
 
     def __init__(
-        self, database: Database, recordings: Recordings, key: X25519PrivateKey, ingest: Ingest, serve: Serve
+        self, database: Database, recordings: Recordings, key: sealed.PrivateKey, ingest: Ingest, serve: Serve
     ) -> None:
         self.max_bytes = serve.max_resumable_mb * 1_000_000
         self._database = database

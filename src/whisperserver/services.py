@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
+from whisperagent.sealed import Keyring
 from whisperagent.settings import Loaded
 from whisperserver.live import Live
 from whisperserver.metrics import Metrics
@@ -13,11 +12,11 @@ from whisperserver.store.database import Database
 
 @dataclass(frozen=True)
 class Services:
-    """key: the server's own; it opens every recording."""
+    """key: the server's own, with those before it; one of them opens each recording."""
 
     loaded: Loaded
     database: Database
     recordings: Recordings
-    key: X25519PrivateKey
+    key: Keyring
     live: Live
     metrics: Metrics

@@ -11,8 +11,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from whisperagent import sealed
 from whisperagent.errors import AudioError
 from whisperagent.i18n import _
@@ -59,7 +57,9 @@ def place(parts: Sequence[PartRow], lengths_s: Sequence[float] | None = None) ->
     return places
 
 
-def sound(recordings: Recordings, key: X25519PrivateKey, parts: Sequence[PartRow], max_hours: float) -> Sound:
+def sound(
+    recordings: Recordings, key: sealed.PrivateKey, parts: Sequence[PartRow], max_hours: float
+) -> Sound:
     """The whole call, silence where nothing was recorded.
 
     raises AudioError: a part cannot be decoded, or all together are longer than `max_hours`. SealedError: a
@@ -96,7 +96,7 @@ class Wav:
     """
 
     def __init__(
-        self, recordings: Recordings, key: X25519PrivateKey, parts: Sequence[PartRow], max_hours: float
+        self, recordings: Recordings, key: sealed.PrivateKey, parts: Sequence[PartRow], max_hours: float
     ) -> None:
         opened = [_Part(recordings, key, part, max_hours) for part in parts]
         self._parts = [part for part in opened if not part.empty]
@@ -154,7 +154,9 @@ class Wav:
 class _Part:
     """One stored recording, opened."""
 
-    def __init__(self, recordings: Recordings, key: X25519PrivateKey, row: PartRow, max_hours: float) -> None:
+    def __init__(
+        self, recordings: Recordings, key: sealed.PrivateKey, row: PartRow, max_hours: float
+    ) -> None:
         self.row = row
         self._reader = sealed.Reader(recordings.open(row.path), key)
         self._max_hours = max_hours

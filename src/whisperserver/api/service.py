@@ -3,11 +3,12 @@
 import asyncio
 import shutil
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
+from litestar.params import QueryParameter
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +23,7 @@ from whisperserver.store import figures, workers
 from whisperserver.store.models import WorkerRow
 
 PROMETHEUS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # Litestar adds it to every text
+Challenge = Annotated[str, QueryParameter(max_length=200, description="Sealed to the earlier key.")]
 Speech = Literal["ready", "no worker", "unavailable"]
 
 
@@ -48,11 +50,13 @@ class ServiceController(Controller):
             **answers.errors(),
         },
     )
-    async def server_key(self, services: NamedDependency[Services]) -> wire.ServerKey:
+    async def server_key(
+        self, services: NamedDependency[Services], challenge: Challenge = ""
+    ) -> wire.ServerKey:
         """The server's public X25519 key. Only its private half, which never leaves the server, opens what is
-        sealed to it.
+        sealed to it. With `challenge`, `proof` says that the earlier key of a PC's pin is held as well.
         """
-        return keys.shown(services.key)
+        return keys.shown(services.key, challenge)
 
     @get(wire.LIVE, opt={PUBLIC: True}, summary="Is the process alive?", sync_to_thread=False)
     def live(self) -> Response[dict[str, str]]:

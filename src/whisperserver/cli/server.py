@@ -10,6 +10,7 @@ import typer
 from whisperagent import console, settings
 from whisperagent.errors import UsageError
 from whisperagent.i18n import _
+from whisperserver.cli.key import key
 from whisperserver.cli.model import model
 
 server = typer.Typer(
@@ -23,6 +24,7 @@ standin = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+server.add_typer(key, name="key")
 server.add_typer(model, name="model")
 server.add_typer(standin, name="standin")
 
@@ -110,25 +112,6 @@ def token(
         _(
             "give it to the PC of extension {extension} as WA_TOKEN, or in the file `token` of its folder"
         ).format(extension=extension)
-    )
-
-
-@server.command(help=_("Show the server's public key, which PCs pin as `server.key`."))
-def key(json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False) -> None:
-    loaded = settings.load()
-    from whisperserver import keys
-    from whisperserver.store import database
-
-    where = database.location(loaded.settings, loaded.paths)
-    shown = keys.shown(keys.load_or_make(loaded.paths, where))
-    if json:
-        console.print_json(shown)
-        return
-    console.print_data(shown.public_key)
-    console.say(
-        _("key id {kid}; the private half is {path}: back it up").format(
-            kid=shown.kid, path=keys.path(loaded.paths)
-        )
     )
 
 
