@@ -51,7 +51,7 @@ RESTART_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 FORGIVEN_S = 60.0
 """A task that has run this long since it broke is well."""
 TROUBLE_S = 2.0
-"""A device or a sound server that is back within this is none."""
+"""A device or a sound server that is back within this was not worth a word."""
 LOG_BYTES, LOG_FILES = 1 << 20, 5
 LOG_NAME = "agent.log"
 NOTES_SHOWN = 3

@@ -209,6 +209,8 @@ def test_a_microphone_of_the_settings_that_is_not_there_is_told_and_the_call_is_
         softphone.hang_up()
         agent.told("queued")
         assert not agent.status()["error"]
+        agent.stop()
+        assert (agent.status()["state"], agent.status()["error"]) == ("stopped", "")
     (part,) = queued(home)
     assert there(part.technician, TECHNICIAN_HZ) > 0.8
     assert there(part.caller, CALLER_HZ) > 0.8

@@ -38,8 +38,8 @@ def devices(pc: Listening, *, json: bool) -> None:
         found = pc.devices()
         watched = not json and sys.stdout.isatty() and sys.stderr.isatty()
         loudest = _measured(pc, found, LIVE_S if watched else GLIMPSE_S, draw=watched)
-        if pc.problem is not None:
-            console.error(pc.problem)
+        if (problem := pc.problem) is not None:
+            console.error(problem)
     finally:
         pc.close()
     if json:
@@ -115,9 +115,10 @@ async def _heard(host: Host, pc: Listening | None, settings: Settings) -> list[F
     with console.progress(_("listening"), soundcheck.TEST_S) as bar:
         heard = await soundcheck.hear(host, progress=bar.update)
     known, ways = (pc.devices(), pc.caller_ways()) if pc is not None else ([], [])
+    problem = host.problem
     return [
         softphone(seen, settings.detection),
-        *([failed("host", host.problem)] if host.problem is not None else []),
+        *([failed("host", problem)] if problem is not None else []),
         *soundcheck.judge(heard, seen, known, ways, settings.recording.microphone, host.capture),
     ]
 

@@ -82,11 +82,11 @@ class LinuxHost:
 
     @property
     def problem(self) -> HostUnavailable | None:
-        if (lost := self._server.problem) is not None:
-            return lost
+        if not (seen := self._server.now).connected:
+            return self._server.problem
         if self._source is not None and (unheard := self._source.problem) is not None:
             return unheard
-        microphones = [device for device in self._server.now.devices if device.capture]
+        microphones = [device for device in seen.devices if device.capture]
         return missing_microphone(self._wanted_name, microphones)
 
     def open(self) -> Source:

@@ -108,8 +108,8 @@ class SoundServer:
 
     @property
     def problem(self) -> HostUnavailable | None:
-        """Why nothing is seen of the server now."""
-        return None if self.now.connected else self._lost
+        """Why nothing is seen of the server now; nothing, once we do not look any more."""
+        return None if self.now.connected or self._closing.is_set() else self._lost
 
     def close(self) -> None:
         self._closing.set()
