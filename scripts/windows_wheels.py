@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PYTHON = "3.11"
+UNUSED = {"numpy"}
+"""What `soundfile` wants, of which the agent only uses the library (encode.py)."""
 WINDOWS = {
     "implementation_name": "cpython",
     "os_name": "nt",
@@ -58,7 +60,7 @@ def _required_by(one: Requirement, folder: Path) -> list[Requirement]:
     found = [more for more in requirements if any(_counts(more, extra) for extra in {"", *one.extras})]
     for more in found:
         more.marker = None
-    return found
+    return [more for more in found if canonicalize_name(more.name) not in UNUSED]
 
 
 def _wheel(name: str, folder: Path) -> Path:

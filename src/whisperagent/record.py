@@ -1,8 +1,9 @@
 """One call, from both sides' sound to sealed files in the spool.
 
-watch.py feeds it between hosts/ and spool.py. Sound is sealed as it comes: a quarter of a second in memory,
-then a synced segment on the disk, so that a power cut costs less than a second and no sound ever lies on the
-disk in clear. A part that grows to `part_mib` is closed and queued while the call goes on in the next.
+watch.py feeds it between hosts/ and spool.py. Sound is encoded (encode.py) and sealed as it comes: a fraction
+of a second in memory, then a synced segment on the disk, so that a power cut costs less than a second and no
+sound ever lies on the disk in clear. A part that grows to `part_mib` is closed and queued while the call goes
+on in the next.
 
 What is heard after the streams have gone is kept in memory only, half a second excepted: it is written if
 the call comes back, and forgotten if it does not, for what is said after hanging up is not the call.
@@ -17,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from whisperagent import sealed
+from whisperagent import encode, sealed
 from whisperagent.errors import NoRoom
 from whisperagent.files import Appending
 from whisperagent.hosts import Block
@@ -28,9 +29,15 @@ from whisperagent.sides import Sides
 from whisperagent.spool import Entry, Item, Spool
 from whisperagent.wire import SAMPLE_RATE, SIDES, CallMetadata, Capture, Mark, SpoolState
 
-SEGMENT_LOG2 = {"split": 14, "mono": 13}
-"""A quarter of a second in a segment."""
+CHANNELS = {"split": 2, "mono": 1}
 FRAME_BYTES = {"split": 4, "mono": 2}
+RAW_SEGMENT_LOG2 = {"split": 14, "mono": 13}
+"""A quarter of a second in a segment."""
+SEGMENT_LOG2 = 12
+"""Of what is encoded: a seventh of a second of speech, half a second of a quiet room. Perfect silence becomes
+nearly nothing, so of that more may be missing when the PC dies; the sound before and after it is not."""
+DESCRIBED_S = 10.0
+"""How far behind the length in the description may be: nobody here can measure what is encoded and sealed."""
 MIB = 1 << 20
 PART_MARGIN = 1 << 16
 """What sealing adds, and the segment that still waits."""
@@ -55,6 +62,7 @@ class Recorder:
     metadata: CallMetadata
     _file: Appending
     _writer: sealed.Writer
+    _encoder: encode.Encoder
 
     def __init__(self, spool: Spool, keys: Keys, rules: Recording, began: float, first: CallMetadata) -> None:
         self.confirmed = first.part > 1
@@ -96,7 +104,9 @@ class Recorder:
         closed = []
         if self._writer.bytes_written + len(pcm) > self._rules.part_mib * MIB - PART_MARGIN:
             closed.append(self._next_part(self._sides.frames - len(pcm) // FRAME_BYTES[self.metadata.layout]))
-        self._writer.write(pcm)
+        self._encoder.write(pcm)
+        if self._part_s(self._sides.frames) - self.metadata.duration_s >= DESCRIBED_S:
+            self._know(duration_s=self._part_s(self._sides.frames))
         return closed
 
     def confirm(self) -> None:
@@ -180,10 +190,11 @@ class Recorder:
         recording then lies in the spool as one that was cut short.
         """
         try:
-            self._writer.write(self._sides.finish())
+            self._encoder.write(self._sides.finish())
+            self._encoder.finish()
             self._writer.finish()
         finally:
-            self._file.close()
+            self._let_go()
         if complete and self.metadata.part == 1 and self.recorded_s < self._rules.min_s:
             self._spool.drop(self.metadata.call_id, 1)
             return None
@@ -192,16 +203,22 @@ class Recorder:
 
     def drop(self) -> None:
         """It was no call: delete it unheard."""
-        self._file.close()
+        self._let_go()
         self._spool.drop(self.metadata.call_id, self.metadata.part)
 
     def abandon(self) -> None:
         """Something broke: leave the file as a crash would, for recovery to find."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._encoder.close()
         self._file.close()
 
     # Parts
 
     def _open(self, metadata: CallMetadata) -> None:
+        codec = encode.usable(self._rules.codec)
+        metadata = msgspec.structs.replace(metadata, codec=codec)
         file = self._spool.create(metadata)
         try:
             writer = sealed.Writer(
@@ -209,18 +226,20 @@ class Recorder:
                 [self._keys.recipient()],
                 uuid.UUID(metadata.call_id).bytes,
                 msgspec.json.encode(metadata),
-                SEGMENT_LOG2[metadata.layout],
+                RAW_SEGMENT_LOG2[metadata.layout] if codec == "pcm" else SEGMENT_LOG2,
             )
+            encoder = encode.Encoder(writer, codec, CHANNELS[metadata.layout])
             self._spool.describe(SpoolState.RECORDING, Entry(metadata=metadata, confirmed=self.confirmed))
         except (OSError, NoRoom):
             file.close()
             self._spool.drop(metadata.call_id, metadata.part)
             raise
-        self.metadata, self._file, self._writer = metadata, file, writer
+        self.metadata, self._file, self._writer, self._encoder = metadata, file, writer, encoder
 
     def _next_part(self, first_frame: int) -> Item:
         """Go on in a new part; it is there before the old one leaves, so that one is always the last."""
         ended, ended_file, ended_writer = self._ended(first_frame, last=False), self._file, self._writer
+        ended_encoder = self._encoder
         started_at = self._started_at + timedelta(seconds=first_frame / SAMPLE_RATE)
         self._open(
             msgspec.structs.replace(
@@ -228,13 +247,18 @@ class Recorder:
             )
         )
         self._first_frame = first_frame
+        ended_encoder.finish()
         ended_writer.finish()
         ended_file.close()
         return self._spool.queue(Entry(metadata=ended))
 
     def _ended(self, frame: int, *, last: bool, complete: bool = True) -> CallMetadata:
-        duration_s = round((frame - self._first_frame) / SAMPLE_RATE, 3)
+        duration_s = self._part_s(frame)
         return msgspec.structs.replace(self.metadata, duration_s=duration_s, last=last, complete=complete)
+
+    def _part_s(self, frame: int) -> float:
+        """How long the part is that is recorded now, when it ends before `frame` of the call."""
+        return round((frame - self._first_frame) / SAMPLE_RATE, 3)
 
     def _know(self, **more: object) -> None:
         """What is known now is on the disk now, so that it survives as the sound does."""

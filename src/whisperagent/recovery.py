@@ -153,6 +153,9 @@ def _measured(item: Item) -> Item:
         size = sealed.estimated_size(source)
     metadata = item.entry.metadata
     duration_s = round(size / FRAME_BYTES[metadata.layout] / SAMPLE_RATE, 3)
+    if size and metadata.codec != "pcm":
+        # What is encoded is at least as long as this, and as was noted last; the server measures it.
+        duration_s = max(duration_s, metadata.duration_s)
     metadata = msgspec.structs.replace(metadata, duration_s=duration_s, complete=False)
     entry = msgspec.structs.replace(item.entry, metadata=metadata)
     return Item(item.state, entry, item.path, item.size)

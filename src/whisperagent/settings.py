@@ -100,13 +100,14 @@ class CallControl(Section, frozen=True):
 
 
 class Recording(Section, frozen=True):
-    """layout: `split` keeps the two sides apart, `mono` mixes them.
+    """layout: `split` keeps the two sides apart, `mono` mixes them. codec: how sound is sealed and sent.
 
     microphone: a device's id or name; empty: the softphone's, else the default one.
     silent_alarm_s: a side that is silent for so long during a call is told of; 0 never tells.
     """
 
     layout: Literal["split", "mono"] = "split"
+    codec: Literal["flac", "opus", "pcm"] = "flac"
     microphone: str = ""
     caller: Literal["auto", "process", "endpoint", "sox"] = "auto"
     pre_roll_s: Annotated[float, Meta(ge=0, le=30)] = 0.0

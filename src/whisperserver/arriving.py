@@ -303,18 +303,18 @@ def _inside(said: wire.CallMetadata, reader: sealed.Reader, size: int) -> wire.C
     raises Lying: it is another part, or the sound is of another kind than is said.
     """
     found = containers.kind(reader.read_at(0, containers.HEAD)) or "pcm"
-    if size and said.codec != found:
-        raise _other_codec(said.codec, found)
     try:
         written = msgspec.json.decode(reader.metadata, type=wire.CallMetadata)
     except msgspec.DecodeError:
-        return said  # another recorder than ours
+        written = said  # another recorder than ours
+    if size and written.codec != found:
+        raise _other_codec(written.codec, found)
     if written.part != said.part:
         raise Lying(
             _("this is another part of the call"),
             why=_("sealed is part {sealed}, said is {said}").format(sealed=written.part, said=said.part),
         )
-    return replace(said, layout=written.layout, sample_rate=written.sample_rate)
+    return replace(said, layout=written.layout, sample_rate=written.sample_rate, codec=written.codec)
 
 
 def _corrected(said: wire.CallMetadata, reader: sealed.Reader, size: int) -> tuple[wire.CallMetadata, bool]:

@@ -17,6 +17,7 @@ from typing import Self
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from tests.agent.fakes import pcm
 from whisperagent import sealed, wire
 
 Answer = tuple[int, object]
@@ -70,7 +71,7 @@ class FakeServer:
         return sealed.Reader(io.BytesIO(recording), self.key)
 
     def pcm(self, call_id: str, part: int = 1) -> bytes:
-        return b"".join(self.open(self.stored[call_id, part][0]).salvage())
+        return pcm(self.stored[call_id, part][0], self.key)
 
     def take(self, recording: bytes, metadata: wire.CallMetadata) -> tuple[int, object]:
         """Store one upload; gives status and body."""

@@ -1,6 +1,7 @@
 """What the tests of the agent stand on: a PC that follows a script, and calls made of noise."""
 
 import asyncio
+import contextlib
 import io
 import wave
 from array import array
@@ -10,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+import av
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from whisperagent import sealed, wire
@@ -24,6 +27,12 @@ RINGING = Signals(process=True, render=True)
 TALKING = Signals(process=True, capture=True, render=True, titles=("Call with +33 6 12 34 56 78",))
 MIC_ONLY = Signals(process=True, capture=True)
 
+FORMATS = {"flac": "flac", "opus": "ogg"}
+"""Codec: what FFmpeg calls the file around it."""
+
+NOISE = [*range(1, 30_001)]
+Random(5).shuffle(NOISE)
+
 Script = list[tuple[float, Signals]]
 """(seconds, what is seen during them), one after the other."""
 
@@ -31,7 +40,7 @@ Script = list[tuple[float, Signals]]
 class ScriptedHost:
     """A PC on a clock of its own, which runs as fast as it is asked to.
 
-    Each side sounds as the frame number of the clock (agent up, caller down), so that every sample tells
+    Each side sounds as the clock's own noise (agent above zero, caller below), so that any piece of it tells
     when it was heard. side_missing: a side whose device delivers nothing. happened: to the devices.
     problem: what is wrong with the PC.
     """
@@ -100,9 +109,11 @@ class ScriptedSource:
 
 
 def sound(side: int, first: int, end: int) -> bytes:
-    """What `ScriptedHost` sounds like from frame `first` to `end`; never silent."""
+    """What `ScriptedHost` sounds like from frame `first` to `end`; never silent, nor like its past."""
     sign = (1, -1)[side]
-    return array("h", [sign * (1 + frame % 30_000) for frame in range(first, end)]).tobytes()
+    return array(
+        "h", [sign * NOISE[(frame + 7_000 * side) % len(NOISE)] for frame in range(first, end)]
+    ).tobytes()
 
 
 async def play(work: Callable[[], Awaitable[None]], host: ScriptedHost) -> None:
@@ -142,9 +153,27 @@ def frames(path: Path) -> bytes:
 
 
 def pcm(recording: Path | bytes, key: X25519PrivateKey) -> bytes:
-    """What can be heard of a sealed recording."""
+    """What can be heard of a sealed recording, of a cut one as well."""
     data = recording if isinstance(recording, bytes) else recording.read_bytes()
-    return b"".join(sealed.Reader(io.BytesIO(data), key).salvage())
+    reader = sealed.Reader(io.BytesIO(data), key)
+    codec = "pcm"
+    with contextlib.suppress(msgspec.DecodeError):
+        codec = msgspec.json.decode(reader.metadata, type=wire.CallMetadata).codec
+    return heard(b"".join(reader.salvage()), codec)
+
+
+def heard(sound: bytes, codec: str) -> bytes:
+    """The samples of a stream that may end anywhere, by a decoder that is not the recorder's."""
+    if codec == "pcm" or not sound:
+        return sound
+    samples = bytearray()
+    source = io.BytesIO(sound)
+    with contextlib.suppress(av.error.FFmpegError), av.open(source, "r", FORMATS[codec]) as file:
+        to_16_khz = av.AudioResampler("s16", file.streams.audio[0].layout, SAMPLE_RATE)
+        for frame in file.decode(audio=0):
+            for piece in to_16_khz.resample(frame):
+                samples += piece.to_ndarray().tobytes()
+    return bytes(samples)
 
 
 def local_key(home: Path) -> X25519PrivateKey:

@@ -133,7 +133,7 @@ def test_what_was_no_call_is_deleted_unheard(spool: Spool, keys: Keys) -> None:
 
 
 def test_a_long_call_is_closed_in_parts_that_follow_each_other(spool: Spool, keys: Keys) -> None:
-    recorder, closed = record(spool, keys, 40.0, Recording(part_mib=1, free_mib=0))
+    recorder, closed = record(spool, keys, 44.0, Recording(part_mib=1, free_mib=0))
     last = recorder.close()
     assert last is not None
     parts = [*closed, last]
@@ -142,7 +142,7 @@ def test_a_long_call_is_closed_in_parts_that_follow_each_other(spool: Spool, key
     assert [(item.part, item.entry.metadata.last) for item in parts] == [(1, False), (2, False), (3, True)]
     assert {item.call_id for item in parts} == {last.call_id}
     heard = b"".join(pcm(item.path, SERVER) for item in parts)
-    assert side(heard, 0).tobytes() == sound(0, 0, 40 * SAMPLE_RATE)
+    assert side(heard, 0).tobytes() == sound(0, 0, 44 * SAMPLE_RATE)
     for before, after in itertools.pairwise(parts):
         begins = before.started_at + timedelta(seconds=before.duration_s)
         assert abs(after.started_at - begins) < timedelta(milliseconds=1)
