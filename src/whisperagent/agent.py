@@ -113,7 +113,7 @@ class Agent:
         self._host = host
         self._once = once
         self._report = report
-        self._keys = Keys(loaded.paths.home, settings.server.key)
+        self._keys = Keys(loaded.paths.home, settings.server.key, own=settings.recording.local_key)
         self._client = Client(
             settings.server.url,
             settings.agent.extension,

@@ -59,9 +59,10 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
-    async def server_key(self) -> wire.ServerKey:
-        """Whom to seal recordings to."""
-        return await self._ask("GET", wire.SERVER_KEY, wire.ServerKey)
+    async def server_key(self, challenge: str = "") -> wire.ServerKey:
+        """Whom to seal recordings to. challenge: of `succession.Challenge`, may be empty."""
+        params = {"challenge": challenge} if challenge else None
+        return await self._ask("GET", wire.SERVER_KEY, wire.ServerKey, params=params)
 
     async def upload(self, recording: Path, metadata: wire.CallMetadata) -> wire.UploadAnswer:
         """Send one sealed part. Sent again, it is answered again and stored once.

@@ -223,7 +223,7 @@ class Recorder:
         try:
             writer = sealed.Writer(
                 file,
-                [self._keys.recipient()],
+                self._keys.recipients(),
                 uuid.UUID(metadata.call_id).bytes,
                 msgspec.json.encode(metadata),
                 RAW_SEGMENT_LOG2[metadata.layout] if codec == "pcm" else SEGMENT_LOG2,

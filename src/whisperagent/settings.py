@@ -104,6 +104,7 @@ class Recording(Section, frozen=True):
 
     microphone: a device's id or name; empty: the softphone's, else the default one.
     silent_alarm_s: a side that is silent for so long during a call is told of; 0 never tells.
+    local_key: a key of this PC opens recordings as well as the server's.
     """
 
     layout: Literal["split", "mono"] = "split"
@@ -116,6 +117,7 @@ class Recording(Section, frozen=True):
     silent_alarm_s: Annotated[float, Meta(ge=0)] = 20.0
     part_mib: Annotated[int, Meta(ge=1, le=95)] = 64
     free_mib: Annotated[int, Meta(ge=0)] = 512
+    local_key: bool = False
 
 
 class Upload(Section, frozen=True):

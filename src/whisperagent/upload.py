@@ -76,7 +76,7 @@ class Uploader:
         """Is the server there, and is it the one whose key we hold?"""
         shown = await self._client.server_key()
         self.server_seen_at = datetime.now(UTC)
-        self._keys.meet(shown)
+        await self._keys.greet(shown, self._client.server_key)
 
     async def _send(self, item: Item) -> WhisperError | None:
         """Send one and move it to where it now belongs; gives what stands in the way of the others too."""

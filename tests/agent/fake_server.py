@@ -13,12 +13,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Self
+from urllib.parse import parse_qs
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.agent.fakes import pcm
-from whisperagent import sealed, wire
+from whisperagent import sealed, succession, wire
 
 Answer = tuple[int, object]
 
@@ -35,6 +36,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.key = X25519PrivateKey.generate()
+        self.older_keys: tuple[X25519PrivateKey, ...] = ()
         self.stored: dict[tuple[str, int], tuple[bytes, wire.CallMetadata]] = {}
         self.asked: list[wire.CallMetadata] = []
         self.erased: set[str] = set()
@@ -66,12 +68,16 @@ class FakeServer:
     def __exit__(self, *_exception: object) -> None:
         self.stop()
 
+    @property
+    def keys(self) -> sealed.Keyring:
+        return sealed.Keyring(self.key, self.older_keys)
+
     def open(self, recording: bytes) -> sealed.Reader:
         """Open what was stored, as only this server can."""
-        return sealed.Reader(io.BytesIO(recording), self.key)
+        return sealed.Reader(io.BytesIO(recording), self.keys)
 
     def pcm(self, call_id: str, part: int = 1) -> bytes:
-        return pcm(self.stored[call_id, part][0], self.key)
+        return pcm(self.stored[call_id, part][0], self.keys)
 
     def take(self, recording: bytes, metadata: wire.CallMetadata) -> tuple[int, object]:
         """Store one upload; gives status and body."""
@@ -111,8 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.tokens.add(self.headers.get("Authorization", ""))
         if self.fake.token and self.headers.get("Authorization") != f"Bearer {self.fake.token}":
             self._say(401, {"type": "about:blank", "title": "this token is not valid", "status": 401})
-        elif self.path == wire.SERVER_KEY:
-            self._say(200, key_of(self.fake.key))
+        elif self.path.partition("?")[0] == wire.SERVER_KEY:
+            challenge = parse_qs(self.path.partition("?")[2]).get("challenge", [""])[0]
+            proof = succession.answer(challenge, self.fake.keys)
+            self._say(200, msgspec.structs.replace(key_of(self.fake.key), proof=proof))
         else:
             self._say(404, {"type": "about:blank", "title": "not found", "status": 404})
 

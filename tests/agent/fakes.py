@@ -152,7 +152,7 @@ def frames(path: Path) -> bytes:
         return file.readframes(file.getnframes())
 
 
-def pcm(recording: Path | bytes, key: X25519PrivateKey) -> bytes:
+def pcm(recording: Path | bytes, key: sealed.PrivateKey) -> bytes:
     """What can be heard of a sealed recording, of a cut one as well."""
     data = recording if isinstance(recording, bytes) else recording.read_bytes()
     reader = sealed.Reader(io.BytesIO(data), key)

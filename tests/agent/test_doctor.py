@@ -159,6 +159,18 @@ def test_the_pinned_key_is_recognised(loaded: Load, server: FakeServer, home: Pa
     assert results(examined(loaded()))["key"] == "ok"
 
 
+def test_a_server_that_changed_its_key_and_proves_it_is_no_trouble(
+    loaded: Load, server: FakeServer, home: Path
+) -> None:
+    server.start()
+    pinned = pin(home, server.key)
+    server.older_keys, server.key = (server.key,), X25519PrivateKey.generate()
+    found = examined(loaded())
+    assert found["key"].result == "ok"
+    assert "new key" in found["key"].what
+    assert (home / "server.key").read_bytes() == pinned
+
+
 def test_a_damaged_pin_is_found(loaded: Load, server: FakeServer, home: Path) -> None:
     server.start()
     (home / "server.key").write_text("no key")

@@ -1,5 +1,6 @@
 """Whom recordings are sealed to, from the first day on."""
 
+import base64
 import stat
 from pathlib import Path
 
@@ -15,7 +16,9 @@ SERVER = X25519PrivateKey.generate()
 
 
 def raw(keys: Keys) -> bytes:
-    return keys.recipient().public_bytes_raw()
+    """The one key that a recording would be sealed to now."""
+    [key] = keys.recipients()
+    return key.public_bytes_raw()
 
 
 def test_before_a_server_was_seen_the_recipient_is_this_pc(home: Path) -> None:
@@ -61,12 +64,13 @@ def test_a_damaged_key_of_this_pc_is_kept_and_keeps_no_call_from_being_recorded(
 
 def test_a_server_that_shows_no_key_is_an_error_and_pins_nothing(home: Path) -> None:
     keys = Keys(home)
-    with pytest.raises(WhisperError):
-        keys.meet(ServerKey(kid="", public_key="nonsense"))
+    for nonsense in ("nonsense", base64.b64encode(bytes(32)).decode()):
+        with pytest.raises(WhisperError):
+            keys.meet(ServerKey(kid="", public_key=nonsense))
     assert not (home / "server.key").exists()
 
 
-@pytest.mark.parametrize("text", ["not base64", "AAAA", "é"])
+@pytest.mark.parametrize("text", ["not base64", "AAAA", "é", base64.b64encode(bytes(32)).decode()])
 def test_a_key_that_is_none_is_an_error_in_words(home: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         Keys(home, text)

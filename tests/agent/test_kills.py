@@ -81,7 +81,7 @@ def waiting(spool: Spool, keys: Keys) -> str:
     """A second of silence that waits for the server; gives its call."""
     metadata = CallMetadata(call_id=wire.new_call_id(), extension="201", started_at=datetime.now(UTC))
     file = spool.create(metadata)
-    writer = sealed.Writer(file, [keys.recipient()], bytes(16))
+    writer = sealed.Writer(file, keys.recipients(), bytes(16))
     writer.write(bytes(64_000))
     writer.finish()
     file.close()

@@ -30,7 +30,7 @@ def spool(home: Path) -> Spool:
 def queue(spool: Spool, keys: Keys, seconds: int = 1) -> Item:
     metadata = CallMetadata(call_id=wire.new_call_id(), extension="201", started_at=datetime.now(UTC))
     file = spool.create(metadata)
-    writer = sealed.Writer(file, [keys.recipient()], bytes(16))
+    writer = sealed.Writer(file, keys.recipients(), bytes(16))
     writer.write(bytes(64_000 * seconds))
     writer.finish()
     file.close()
@@ -155,7 +155,36 @@ def test_another_key_than_the_pinned_one_stops_sending_until_a_person_decides(
     asyncio.run(upload_until(spool, server, keys, lambda up: isinstance(up.problem, KeyChanged)))
     assert server.asked == []
     assert len(spool.waiting()) == 1
-    assert sealed.key_id(keys.recipient()).hex() == pinned.kid
+    assert sealed.key_id(keys.recipients()[0]).hex() == pinned.kid
+
+
+def test_a_server_that_changed_its_key_is_followed_and_what_waited_is_sent_as_it_is(
+    home: Path, spool: Spool, server: FakeServer
+) -> None:
+    keys = Keys(home)
+    keys.meet(key_of(server.key))
+    item = queue(spool, keys)
+    waited = item.path.read_bytes()
+    server.older_keys, server.key = (server.key,), X25519PrivateKey.generate()
+    server.start()
+    asyncio.run(upload_until(spool, server, keys, drained(spool)))
+    assert server.stored[item.call_id, 1][0] == waited
+    assert len(server.pcm(item.call_id)) == 64_000
+    for following in (keys, Keys(home)):
+        assert [key.public_bytes_raw() for key in following.recipients()] == [raw(server.key)]
+
+
+def test_a_key_in_the_settings_is_sealed_to_until_a_person_changes_it_and_its_recordings_are_sent(
+    home: Path, spool: Spool, server: FakeServer
+) -> None:
+    keys = Keys(home, key_of(server.key).public_key)
+    item = queue(spool, keys)
+    server.older_keys, server.key = (server.key,), X25519PrivateKey.generate()
+    server.start()
+    asyncio.run(upload_until(spool, server, keys, drained(spool)))
+    assert len(server.pcm(item.call_id)) == 64_000
+    assert [key.public_bytes_raw() for key in keys.recipients()] == [raw(server.older_keys[0])]
+    assert not (home / "server.key").exists()
 
 
 def test_the_server_seen_again_ends_a_long_wait(home: Path, spool: Spool, server: FakeServer) -> None:
@@ -206,3 +235,7 @@ def test_the_same_recording_sent_twice_is_stored_once(home: Path, spool: Spool, 
     asyncio.run(upload_until(spool, server, keys, drained(spool)))
     assert len(server.asked) == 2
     assert len(server.stored) == 1
+
+
+def raw(key: X25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes_raw()

@@ -8,7 +8,7 @@ from whisperagent.client import Client
 from whisperagent.doctor.findings import Finding, Result, failed
 from whisperagent.errors import ConfigError, NotAuthenticated, ServerUnreachable, WhisperError
 from whisperagent.i18n import _
-from whisperagent.keys import Keys
+from whisperagent.keys import KeyChanged, Keys
 from whisperagent.settings import Paths, Settings, token
 from whisperagent.upload import in_words
 from whisperagent.wire import ServerKey
@@ -21,9 +21,13 @@ FAR_SKEW_S = 300.0
 
 @dataclass(frozen=True)
 class Answers:
-    """What the server said. problem: why it gave no key. skew_s: how far its clock is ahead of ours."""
+    """What the server said. problem: why it gave no key. skew_s: how far its clock is ahead of ours.
+
+    holds_pinned: it proved to hold the key that is pinned here, whatever it shows.
+    """
 
     key: ServerKey | None
+    holds_pinned: bool
     problem: WhisperError | None
     skew_s: float | None
     channel: WhisperError | None
@@ -36,18 +40,23 @@ async def examine(settings: Settings, where: Paths) -> AsyncIterator[Finding]:
         proof = token()
     except ConfigError as problem:
         bad_token = problem
-    answers = await ask(settings, proof)
+    keys: Keys | ConfigError
+    try:
+        keys = Keys(where.home, settings.server.key)
+    except ConfigError as problem:
+        keys = problem
+    answers = await ask(settings, proof, keys)
     yield server(settings.server.url, answers)
     if answers.key is None and not isinstance(answers.problem, NotAuthenticated):
         return
     yield clock(answers.skew_s)
     yield failed("token", bad_token) if bad_token else credential(answers, proof)
-    yield key(where, settings.server.key, answers.key)
+    yield failed("key", keys) if isinstance(keys, ConfigError) else key(keys, answers)
     if answers.key is not None:
         yield channel(answers.channel)
 
 
-async def ask(settings: Settings, proof: str) -> Answers:
+async def ask(settings: Settings, proof: str, keys: Keys | ConfigError) -> Answers:
     """Ask the server for its key, then for its review channel. proof: a token, may be empty."""
     async with Client(
         settings.server.url,
@@ -57,8 +66,10 @@ async def ask(settings: Settings, proof: str) -> Answers:
     ) as client:
         shown: ServerKey | None = None
         problem: WhisperError | None = None
+        holds_pinned = False
         try:
             shown = await client.server_key()
+            holds_pinned = isinstance(keys, Keys) and await keys.vouched(client.server_key) is not None
         except WhisperError as error:
             problem = error
         ahead = client.server_clock - datetime.now(UTC) if client.server_clock else None
@@ -68,7 +79,7 @@ async def ask(settings: Settings, proof: str) -> Answers:
                 await client.channel().greet(ANSWER_S)
             except WhisperError as error:
                 unheard = error
-    return Answers(shown, problem, None if ahead is None else ahead.total_seconds(), unheard)
+    return Answers(shown, holds_pinned, problem, None if ahead is None else ahead.total_seconds(), unheard)
 
 
 def server(url: str, answers: Answers) -> Finding:
@@ -106,21 +117,27 @@ def credential(answers: Answers, proof: str) -> Finding:
     return Finding("token", "ok", _("the server asks for no token"))
 
 
-def key(where: Paths, configured: str, shown: ServerKey | None) -> Finding:
-    """Is the server the one that recordings are sealed to? configured: `server.key`."""
-    try:
-        keys = Keys(where.home, configured)
-    except ConfigError as problem:
-        return failed("key", problem)
-    if shown is None:
+def key(keys: Keys, answers: Answers) -> Finding:
+    """Is the server the one that recordings are sealed to?"""
+    if answers.key is None:
         return Finding("key", "not here", _("the server shows its key only to those it knows"))
     if not keys.pinned:
         return Finding("key", "ok", _("no key is pinned yet: the agent pins the first one it is shown"))
     try:
-        keys.meet(shown)
+        keys.meet(answers.key)
+    except KeyChanged as problem:
+        if not answers.holds_pinned:
+            return failed("key", problem)
+        return Finding(
+            "key",
+            "ok",
+            _("the server has a new key, {kid}, and opens what is sealed to the pinned one").format(
+                kid=answers.key.kid
+            ),
+        )
     except WhisperError as problem:
         return failed("key", problem)
-    return Finding("key", "ok", _("the server shows the pinned key, {kid}").format(kid=shown.kid))
+    return Finding("key", "ok", _("the server shows the pinned key, {kid}").format(kid=answers.key.kid))
 
 
 def channel(problem: WhisperError | None) -> Finding:
