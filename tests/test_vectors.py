@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +12,19 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from jwcrypto import jwa
 
 from whisperagent import sealed
+from whisperagent.envelope import Header
 from whisperagent.errors import SealedError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "vectors"
 INDEX = json.loads((FOLDER / "index.json").read_bytes())
 VECTORS = [pytest.param(vector, id=vector["name"]) for vector in INDEX["vectors"]]
+RIGHT = [pytest.param(vector, id=vector["name"]) for vector in INDEX["vectors"] if vector["expect"] == "ok"]
 
 Vector = dict[str, Any]
 Opens = Callable[[bytes, bytes], tuple[bytes, bytes]]
@@ -94,6 +100,30 @@ def test_what_we_seal_the_reader_in_the_documentation_opens(documented: Opens) -
     writer.write(b"sound" * 3000)
     writer.finish()
     assert documented(sink.getvalue(), private.private_bytes_raw()) == (b"about", b"sound" * 3000)
+
+
+@pytest.mark.parametrize("vector", RIGHT)
+def test_another_implementation_of_a256cbc_hs512_opens_each_segment_alone(vector: Vector) -> None:
+    data = content(vector)
+    header = Header.read(io.BytesIO(data))
+    file_key = header.file_key(X25519PrivateKey.from_private_bytes(key(vector)))
+    info = b"srec/v1 keys\0" + data[:12] + header.recording_id
+    okm = HKDF(SHA512(), 160, header.salt, info).derive(file_key)
+    theirs = jwa.JWA.encryption_alg("A256CBC-HS512")
+
+    def open_box(box_key: bytes, box: bytes, aad: bytes) -> bytes:
+        opened: bytes = theirs.decrypt(box_key, aad, box[:16], box[16:-32], box[-32:])
+        return opened
+
+    about = open_box(okm[64:128], header.sealed_metadata, b"SREC1met" + header.recording_id)
+    assert hashlib.sha256(about).hexdigest() == vector["metadata_sha256"]
+    full = header.segment_size + sealed.OVERHEAD
+    segments = [data[at : at + full] for at in range(header.length, len(data), full)]
+    recording = b""
+    for index, segment in enumerate(segments):
+        end = struct.pack(">QB", index, index == len(segments) - 1)
+        recording += open_box(okm[:64], segment, b"SREC1seg" + header.recording_id + end)
+    assert hashlib.sha256(recording).hexdigest() == vector["sha256"]
 
 
 def test_the_vectors_are_what_their_script_makes() -> None:
