@@ -1,13 +1,13 @@
 """How fast recordings are sealed and opened, beside the bare primitives in the same run.
 
 `python scripts/bench/sealed.py [--mib 32] [--turns 9]` prints MB/s of plaintext, the best of all turns: what
-other programs take from a turn is not ours. A call makes 0.03 to 0.2 MB/s; what matters is a server that seals
-and opens what many PCs send at once.
+other programs take from a turn is not ours. A call makes 0.03 to 0.2 MB/s; what matters is a server that
+seals and opens what many PCs send at once.
 
 AES-256-CBC is serial when it encrypts and parallel when it decrypts; HMAC-SHA-512 is serial. So the floor of
 sealing is encrypt and hash, one after the other, and that of opening hash and decrypt. `two at once` is two
-recordings in two threads: Python's lock is not held meanwhile, so idle cores are used by other recordings, and
-a recording is not spread over several.
+recordings in two threads: Python's lock is not held meanwhile, so idle cores are used by other recordings,
+and a recording is not spread over several.
 """
 
 import argparse

@@ -48,6 +48,7 @@ class Keys:
         self._own = LocalKey(home)
         self._own_public = (self._own.public() or self._own.make()) if own else None
         self._configured = bool(configured)
+        self._told = ""
         self._server: X25519PublicKey | None = None
         self._cure = _("ask who runs the server; if the new key is right, delete {path} and restart").format(
             path=self._pin
@@ -90,10 +91,12 @@ class Keys:
             vouched = await self.vouched(ask)
             if vouched is None:
                 raise
-            if self._configured:
-                log.warning("the server has a new key: set `server.key` to %s", vouched.public_key)
-            else:
-                log.warning("the server has a new key, %s, and proved to hold the one before", vouched.kid)
+            if vouched.kid != self._told:
+                self._told = vouched.kid
+                log.warning(
+                    "the server has a new key, %s, and proved to hold the one before", vouched.public_key
+                )
+            if not self._configured:
                 self._pin_to(_shown(vouched))
 
     async def vouched(self, ask: Ask) -> ServerKey | None:

@@ -12,8 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from tests.server.conftest import running
 from tests.server.ingest_fixtures import noise, srec
 from whisperagent import settings, succession, wire
+from whisperagent.client import Client
 from whisperagent.errors import ConfigError
+from whisperagent.keys import KeyChanged, Keys
+from whisperagent.sealed import Keyring
 from whisperserver import keys
+
+pytestmark = pytest.mark.anyio
 
 
 def test_programs_that_start_side_by_side_have_one_key(home: Path) -> None:
@@ -112,6 +117,31 @@ def test_the_server_proves_to_a_pc_that_it_holds_the_key_before(tmp_path: Path) 
         assert proved(http, pinned, current)
         assert not proved(http, pinned, pinned)
         assert not proved(http, X25519PrivateKey.generate().public_key(), current)
+
+
+async def test_a_pc_follows_the_server_from_key_to_key(home: Path, tmp_path: Path) -> None:
+    pc = Keys(home)
+    met = []
+    for _rotation in range(3):
+        with running(tmp_path / "server-home") as server:
+            async with Client(server.url, "201") as client:
+                await pc.greet(await client.server_key(), client.server_key)
+            assert pc.recipients() == [server.services.key.public_key()]
+            met += pc.recipients()
+            paths = server.loaded.paths
+        keys.rotate(paths, paths.server / "calls.db")
+    assert len({key.public_bytes_raw() for key in met}) == 3
+
+
+async def test_a_pc_does_not_follow_a_server_that_has_lost_its_key(home: Path, tmp_path: Path) -> None:
+    pc = Keys(home)
+    pc.meet(keys.shown(Keyring(X25519PrivateKey.generate())))
+    pinned = pc.recipients()
+    with running(tmp_path / "server-home") as server:
+        async with Client(server.url, "201") as client:
+            with pytest.raises(KeyChanged):
+                await pc.greet(await client.server_key(), client.server_key)
+    assert pc.recipients() == pinned
 
 
 @pytest.mark.parametrize("challenge", ["x", "é", "A" * 120, "AAAA"])
