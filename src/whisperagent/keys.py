@@ -38,7 +38,7 @@ class KeyChanged(WhisperError):
 class Keys:
     """home: where `server.key` and `local.key` lie. configured: `[server] key`, base64, may be empty.
 
-    own: make a key of this PC if there is none, and seal to it as well.
+    own: seal to a key of this PC as well; it is made now if there is none.
     raises ConfigError: the configured or the pinned key is not an X25519 public key in base64.
     """
 
@@ -46,7 +46,7 @@ class Keys:
         self._pin = home / "server.key"
         self._local = home / "local.key"
         self._own = LocalKey(home)
-        self._own_public = (self._own.public() or self._own.make()) if own else None
+        self._own_public = self._own_or_new() if own else None
         self._configured = bool(configured)
         self._told = ""
         self._server: X25519PublicKey | None = None
@@ -150,6 +150,14 @@ class Keys:
                 os.fsync(sink.fileno())
         files.replace(temporary, recording)
 
+    def _own_or_new(self) -> X25519PublicKey | None:
+        try:
+            return self._own.public() or self._own.make()
+        except OSError as problem:
+            # Calls are recorded all the same, and the server opens them.
+            log.error("there is no key of this PC: %s", problem)
+            return None
+
     def _pin_to(self, key: X25519PublicKey) -> None:
         files.write(self._pin, base64.b64encode(key.public_bytes_raw()) + b"\n")
         self._server = key
@@ -177,7 +185,7 @@ def _shown(answer: ServerKey) -> X25519PublicKey:
 def _from_base64(text: str) -> X25519PublicKey:
     """raises ValueError: it is no key, or one to which nothing can be sealed."""
     key = X25519PublicKey.from_public_bytes(base64.b64decode(text.strip(), validate=True))
-    X25519PrivateKey.generate().exchange(key)
+    X25519PrivateKey.generate().exchange(key)  # raises for a point of low order
     return key
 
 

@@ -24,10 +24,10 @@ ANSWER_S = 10.0
 
 
 class LocalKey:
-    """home: where `own.pub` or `own.key` lies. answer_s: how long the keyring may take."""
+    """home: where `own.pub` or `own.key` lies. answer_s: how long the keyring may take. pub: that file."""
 
     def __init__(self, home: Path, answer_s: float = ANSWER_S) -> None:
-        self._pub = home / "own.pub"
+        self.pub = home / "own.pub"
         self._file = home / "own.key"
         self._answer_s = answer_s
 
@@ -36,11 +36,11 @@ class LocalKey:
         if (key := self._in_file()) is not None:
             return key.public_key()
         try:
-            return X25519PublicKey.from_public_bytes(base64.b64decode(self._pub.read_bytes()))
+            return X25519PublicKey.from_public_bytes(base64.b64decode(self.pub.read_bytes()))
         except FileNotFoundError:
             return None
         except ValueError:
-            log.error("%s is no key", self._pub)
+            log.error("%s is no key", self.pub)
             return None
 
     def make(self) -> X25519PublicKey:
@@ -48,7 +48,7 @@ class LocalKey:
         key = X25519PrivateKey.generate()
         public = key.public_key()
         if self._kept(key):
-            files.write(self._pub, _text(public.public_bytes_raw()).encode() + b"\n")
+            files.write(self.pub, _text(public.public_bytes_raw()).encode() + b"\n")
         else:
             files.write(self._file, key.private_bytes_raw())
         return public

@@ -13,7 +13,8 @@ from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
 
 from tests.agent.fake_server import key_of
-from whisperagent import sealed
+from whisperagent import sealed, settings
+from whisperagent.doctor import pc
 from whisperagent.keys import Keys
 from whisperagent.localkey import SERVICE, LocalKey
 
@@ -95,6 +96,23 @@ def test_where_there_is_no_keyring_it_is_a_file_for_its_owner_only(home: Path) -
     assert heard(recording, Keys(home).mine()) == SOUND
     assert stat.S_IMODE((home / "own.key").stat().st_mode) == 0o600
     assert record(Keys(home, key_of(SERVER).public_key, own=True))[66:77] == recording[66:77]
+
+
+def test_a_folder_that_takes_no_key_keeps_nothing_from_being_recorded(tmp_path: Path, safe: Safe) -> None:
+    (tmp_path / "own.pub").mkdir()
+    keys = Keys(tmp_path, key_of(SERVER).public_key, own=True)
+    assert keys.recipients() == [SERVER.public_key()]
+
+
+def test_the_doctor_tells_whether_the_key_can_be_had(home: Path, safe: Safe) -> None:
+    where = settings.paths()
+    assert pc.local_key(where).result == "ok"
+    assert LocalKey(home).public() is None
+    LocalKey(home).make()
+    assert pc.local_key(where).result == "ok"
+    safe.content.clear()
+    assert pc.local_key(where).result == "warning"
+    assert str(home / "own.pub") in pc.local_key(where).fix
 
 
 def test_one_key_is_made_and_used_ever_after(home: Path, safe: Safe) -> None:

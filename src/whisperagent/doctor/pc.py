@@ -13,6 +13,7 @@ from whisperagent.doctor.findings import Finding, failed
 from whisperagent.errors import ConfigError, WhisperError
 from whisperagent.hosts.autostart import Autostart
 from whisperagent.i18n import _
+from whisperagent.localkey import LocalKey
 from whisperagent.settings import Paths, Settings
 from whisperagent.wire import SpoolState
 
@@ -71,6 +72,22 @@ def space(settings: Settings, where: Paths) -> Finding:
     if free < 2 * floor:
         return Finding("space", "warning", _("the disk is nearly too full to record"), amounts, cure)
     return Finding("space", "ok", amounts)
+
+
+def local_key(where: Paths) -> Finding:
+    """Can what is recorded here be opened here, as `recording.local_key` wants?"""
+    own = LocalKey(where.home)
+    if own.public() is None:
+        return Finding("local_key", "ok", _("the agent makes a key of this PC when it next starts"))
+    if own.private() is None:
+        return Finding(
+            "local_key",
+            "warning",
+            _("calls cannot be opened on this PC; the server opens them all the same"),
+            _("the system's keyring is locked, or has lost the key of this PC"),
+            _("unlock it; if the key is lost, delete {path} and restart the agent").format(path=own.pub),
+        )
+    return Finding("local_key", "ok", _("a key of this PC opens its calls as well"))
 
 
 def agent(where: Paths, now: datetime) -> Finding:
