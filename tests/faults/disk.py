@@ -1,0 +1,69 @@
+"""Disks that fail and clocks that jump, for the processes of the tests: disk.c built, loaded and steered."""
+
+import ctypes
+import functools
+import mmap
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Self
+
+FIELDS = (
+    "end",
+    "at",
+    "moment",
+    "rate",
+    "no_sync",
+    "clock_s",
+    "seed",
+    "events",
+    "enospc",
+    "eio",
+    "ended",
+    "bytes_lost",
+    "names_lost",
+    # Of the telephone (pc.py), in frames of its clock: where somebody began to listen, and where it is now.
+    "opened",
+    "clock",
+    # How often the agent said that it cannot record.
+    "unrecorded",
+)
+NONE, KILL, POWER_CUT = 0, 1, 2
+
+
+@functools.cache
+def library() -> Path:
+    """disk.c, compiled."""
+    target = Path(tempfile.mkdtemp(prefix="wa-faults-")) / "disk.so"
+    source = Path(__file__).with_name("disk.c")
+    subprocess.run(["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", target, source], check=True)
+    return target
+
+
+class Control:
+    """The control page of one process (see `struct control` in disk.c): a field is one of FIELDS.
+
+    Made by the test; the process maps the same file. What is set here it obeys at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            path.write_bytes(bytes(mmap.PAGESIZE))
+        with path.open("r+b") as file:
+            self._fields = memoryview(mmap.mmap(file.fileno(), mmap.PAGESIZE)).cast("q")
+
+    def __getitem__(self, name: str) -> int:
+        return self._fields[FIELDS.index(name)]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._fields[FIELDS.index(name)] = value
+
+    def arm(self, folder: Path, kept: Path) -> Self:
+        """In the process itself: watch `folder` from now on. kept: on the same disk, for what a power cut
+        brings back."""
+        kept.mkdir(exist_ok=True)
+        arm = ctypes.CDLL(os.environ["LD_PRELOAD"]).faults_arm
+        arm(os.fsencode(self.path), os.fsencode(folder), os.fsencode(kept))
+        return self
