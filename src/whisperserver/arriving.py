@@ -314,7 +314,9 @@ def _inside(said: wire.CallMetadata, reader: sealed.Reader, size: int) -> wire.C
             _("this is another part of the call"),
             why=_("sealed is part {sealed}, said is {said}").format(sealed=written.part, said=said.part),
         )
-    return replace(said, layout=written.layout, sample_rate=written.sample_rate, codec=written.codec)
+    # A recorder that was killed before its first segment leaves no sound, of no kind.
+    codec = written.codec if size else "pcm"
+    return replace(said, layout=written.layout, sample_rate=written.sample_rate, codec=codec)
 
 
 def _corrected(said: wire.CallMetadata, reader: sealed.Reader, size: int) -> tuple[wire.CallMetadata, bool]:
