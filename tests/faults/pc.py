@@ -8,6 +8,7 @@ import asyncio
 from array import array
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 from tests.faults.disk import Control
 from whisperagent.detect import Signals
@@ -19,17 +20,19 @@ ANSWER_S = 3.0
 GAP_S = 0.2
 READY = Signals(process=True)
 ROUND = 30_000
-"""Frames that one side counts; the other counts these."""
+"""Frames that one side tells apart; the other counts these."""
+NOISE = array("h", Random(1).sample(range(1, ROUND + 1), ROUND))
+"""The agent's side in a round: no value twice, and nothing that an encoder could foretell."""
 ROUNDS = 8
 CALLS = 32_768 // ROUNDS - 1
 """How many calls can be told from each other."""
 
 
 def sound(call: int, side: int, first: int, end: int) -> bytes:
-    """One side of a call from frame `first` to `end`; never silent. The agent counts up, the caller's side
-    says which call and which round this is."""
+    """One side of a call from frame `first` to `end`; never silent. The agent's tells the frame, the caller's
+    which call and which round this is."""
     if side == 0:
-        return array("h", [1 + frame % ROUND for frame in range(first, end)]).tobytes()
+        return array("h", [NOISE[frame % ROUND] for frame in range(first, end)]).tobytes()
     return array("h", [-(1 + ROUNDS * call + frame // ROUND) for frame in range(first, end)]).tobytes()
 
 
