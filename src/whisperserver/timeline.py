@@ -9,6 +9,7 @@ whole call is: put on both rows its words would be read twice, and on one row th
 
 import struct
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from whisperagent import sealed
@@ -19,6 +20,7 @@ from whisperserver import containers
 from whisperserver.store.blobs import Recordings
 from whisperserver.store.models import PartRow
 from whisperserver.transcribe.decode import Sound, decode
+from whisperserver.transcribe.parts import check_length, first_frames, in_rows, joined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,35 +28,9 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.int16]
 
-GAP_MAX_S = 600.0
-"""A longer silence between two parts is a clock that was set, not a pause in a call."""
-
 WAV_HEADER = 44
 WAV_MAX = 0xFFFF_FFFF - WAV_HEADER
 """What fits the 32 bits of a WAV's lengths."""
-
-
-def place(parts: Sequence[PartRow], lengths_s: Sequence[float] | None = None) -> list[float]:
-    """Where each part begins, in seconds from the start of the call.
-
-    parts: in their order, which is that in which they were recorded, whatever the PC's clock said. Its times
-    give the silence between a part and the next, but never an overlap, nor more than GAP_MAX_S.
-    lengths_s: of the parts; what their metadata says when it is not given.
-    """
-    if lengths_s is None:
-        lengths_s = [part.metadata_json.duration_s for part in parts]
-    places: list[float] = []
-    end_s = 0.0
-    before = None
-    for part, length_s in zip(parts, lengths_s, strict=True):
-        started_at = part.metadata_json.started_at
-        if before is not None:
-            gap_s = (started_at - before[0]).total_seconds() - before[1]
-            end_s += gap_s if 0 < gap_s <= GAP_MAX_S else 0.0
-        places.append(end_s)
-        end_s += length_s
-        before = started_at, length_s
-    return places
 
 
 def sound(
@@ -65,24 +41,14 @@ def sound(
     raises AudioError: a part cannot be decoded, or all together are longer than `max_hours`. SealedError: a
     recording is missing, or is not what was stored.
     """
-    import numpy as np
-
-    pieces = [_Part(recordings, key, part, max_hours) for part in parts]
-    pieces = [piece for piece in pieces if not piece.empty]
-    rows = _rows(pieces)
-    decoded = []
-    for piece in pieces:
-        decoded.append(_in_rows(piece.samples(), rows))
-        _check_length(sum(samples.shape[1] for samples in decoded), max_hours)
-    if len(decoded) == 1:
-        return Sound(decoded[0])
-    frames = [samples.shape[1] for samples in decoded]
-    starts, total = _frames(pieces, frames)
-    _check_length(total, max_hours)
-    whole = np.zeros((rows, total), np.int16)
-    for start, samples in zip(starts, decoded, strict=True):
-        whole[:, start : start + samples.shape[1]] = samples
-    return Sound(whole)
+    opened = [_Part(recordings, key, part, max_hours) for part in parts]
+    opened = [part for part in opened if not part.empty]
+    rows = _rows(opened)
+    decoded: list[Samples] = []
+    for part in opened:
+        decoded.append(in_rows(part.samples(), rows))
+        check_length(sum(samples.shape[1] for samples in decoded), max_hours)
+    return joined(_begun(opened), decoded, rows, max_hours)
 
 
 class Wav:
@@ -104,9 +70,9 @@ class Wav:
         self._frame = 2 * self._rows
         self._kept: tuple[_Part, Samples] | None = None
         frames = [part.container.frames if part.raw else self._decoded(part).shape[1] for part in self._parts]
-        self._starts, total = _frames(self._parts, frames)
+        self._starts, total = first_frames(_begun(self._parts), frames)
         self._ends = [start + count for start, count in zip(self._starts, frames, strict=True)]
-        _check_length(total, max_hours)
+        check_length(total, max_hours)
         data = total * self._frame
         if data > WAV_MAX:
             raise AudioError(_("the call is too long for one WAV file"))
@@ -142,12 +108,12 @@ class Wav:
         data = part.read(first, end)
         if part.container.channels == self._rows:
             return data
-        return _in_rows(_unpacked(data, part.container.channels), self._rows).T.tobytes()
+        return in_rows(_unpacked(data, part.container.channels), self._rows).T.tobytes()
 
     def _decoded(self, part: "_Part") -> "Samples":
         if self._kept is None or self._kept[0] is not part:
             self._kept = None  # not two in memory
-            self._kept = part, _in_rows(part.samples(), self._rows)
+            self._kept = part, in_rows(part.samples(), self._rows)
         return self._kept[1]
 
 
@@ -194,39 +160,14 @@ def _rows(parts: Sequence[_Part]) -> int:
     return min((part.container.channels for part in parts), default=1)
 
 
-def _in_rows(samples: "Samples", rows: int) -> "Samples":
-    """Both sides in one row, where the call has only one."""
-    if samples.shape[0] == rows:
-        return samples
-    import numpy as np
-
-    mixed: Samples = (samples.sum(axis=0, dtype=np.int32, keepdims=True) // 2).astype(np.int16)
-    return mixed
-
-
 def _unpacked(data: bytes, channels: int) -> "Samples":
     import numpy as np
 
     return np.frombuffer(data, "<i2").reshape(-1, channels).T
 
 
-def _frames(parts: Sequence[_Part], frames: Sequence[int]) -> tuple[list[int], int]:
-    """First frame of each part, and how many there are in all."""
-    starts: list[int] = []
-    end = 0
-    places = place([part.row for part in parts], [count / SAMPLE_RATE for count in frames])
-    for start_s, count in zip(places, frames, strict=True):
-        starts.append(max(end, round(start_s * SAMPLE_RATE)))
-        end = starts[-1] + count
-    return starts, end
-
-
-def _check_length(frames: int, max_hours: float) -> None:
-    if frames > max_hours * 3600 * SAMPLE_RATE:
-        raise AudioError(
-            _("the call is longer than {hours:.3g} hours").format(hours=max_hours),
-            fix=_("raise `max_hours` under [speech] in config.toml if calls are that long here"),
-        )
+def _begun(parts: Sequence[_Part]) -> list[datetime]:
+    return [part.row.metadata_json.started_at for part in parts]
 
 
 def _wav_header(channels: int, data: int) -> bytes:

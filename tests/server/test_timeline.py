@@ -2,7 +2,7 @@
 
 import io
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,12 +12,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.server.ingest_fixtures import CALL, STARTED_AT, Place, metadata, noise, srec, upload, wav
+from tests.server.ingest_fixtures import CALL, STARTED_AT, Place, noise, srec, upload, wav
 from whisperagent import wire
 from whisperagent.errors import AudioError, SealedError
 from whisperserver.store import calls
 from whisperserver.store.models import PartRow
-from whisperserver.timeline import GAP_MAX_S, Wav, place, sound
+from whisperserver.timeline import Wav, sound
+from whisperserver.transcribe.parts import GAP_MAX_S, place
 
 pytestmark = pytest.mark.anyio
 
@@ -75,17 +76,9 @@ def played(file: bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.int16]]":
 # Places
 
 
-def parts_at(*times: tuple[float, float]) -> list[PartRow]:
-    """(started so many seconds after the first, length)."""
-    return [
-        PartRow(
-            part=number,
-            metadata_json=metadata(
-                part=number, started_at=STARTED_AT + timedelta(seconds=at_s), duration_s=length_s
-            ),
-        )
-        for number, (at_s, length_s) in enumerate(times, 1)
-    ]
+def placed(times: Sequence[tuple[float, float]]) -> list[float]:
+    """times: when a part begins by the PC's clock, and its length."""
+    return place([STARTED_AT + timedelta(seconds=at_s) for at_s, _length in times], [it for _at, it in times])
 
 
 @pytest.mark.parametrize(
@@ -104,13 +97,13 @@ def parts_at(*times: tuple[float, float]) -> list[PartRow]:
 def test_parts_lie_where_their_times_say_unless_a_clock_jumped(
     times: list[tuple[float, float]], places: list[float]
 ) -> None:
-    assert place(parts_at(*times)) == places
+    assert placed(times) == places
 
 
 @given(st.lists(st.tuples(st.integers(-100_000, 100_000), st.integers(0, 4_000)), max_size=8))
 def test_parts_never_overlap_and_keep_their_order(times: list[tuple[int, int]]) -> None:
     end = 0.0
-    for begin, (_at, length) in zip(place(parts_at(*times)), times, strict=True):
+    for begin, (_at, length) in zip(placed(times), times, strict=True):
         assert end <= begin <= end + GAP_MAX_S
         end = begin + length
 

@@ -1,5 +1,12 @@
-"""`wa transcribe FILE`: the words of a sound file, by the server's own engine, on this machine."""
+"""`wa transcribe FILE`: the words of a sound file, by the server's own engine, on this machine.
 
+A PC that drafts its own calls (whisperagent/drafting.py) starts it with sealed files and their keys.
+"""
+
+import base64
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whisperagent import console, settings
-from whisperagent.errors import AudioError, UsageError
+from whisperagent.errors import AudioError, ConfigError, SpeechUnavailable, UsageError
 from whisperagent.i18n import _
 
 if TYPE_CHECKING:
@@ -22,8 +29,8 @@ transcribe = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @transcribe.command(help=_("Write down a sound file: who said what, when.\n\nWAV, FLAC or Ogg-Opus."))
 def run(
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(metavar="FILE", help=_("In a stereo file the technician is left, the caller right.")),
     ],
     model: Annotated[
@@ -33,15 +40,27 @@ def run(
         str, typer.Option("--language", metavar="fr|en|auto", help=_("What is spoken."))
     ] = "auto",
     json: Annotated[bool, typer.Option("--json", help=_("One JSON document."))] = False,
+    draft: Annotated[bool, typer.Option("--draft", hidden=True)] = False,
 ) -> None:
     loaded = settings.load({"speech.model": model, "speech.languages": _languages(language)})
     speech = loaded.settings.speech
-    sound = _sound(file, speech.max_hours)
+    if draft:
+        sound = _opened(files, speech.max_hours)
+    elif len(files) == 1:
+        sound = _sound(files[0], speech.max_hours)
+    else:
+        raise UsageError(_("one file at a time"), fix=_("`wa transcribe {path}`").format(path=files[0]))
 
     from whisperserver.transcribe.engine import Engine  # CTranslate2 takes a second to import
     from whisperserver.transcribe.models import DEMO, DEMO_NOTICE
 
-    engine = Engine(speech, loaded.paths.server / "models")
+    try:
+        engine = Engine(speech, loaded.paths.server / "models")
+    except SpeechUnavailable as problem:
+        if not draft:
+            raise
+        # To whoever starts us, exit code 2 is: no call can be written down here, and this one is not to blame.
+        raise ConfigError(problem.what, why=problem.why, fix=problem.fix) from None
     if engine.model == DEMO:
         console.say(_(DEMO_NOTICE))
     with console.progress(_("transcribing"), 1.0) as bar:
@@ -49,7 +68,7 @@ def run(
     if json:
         console.print_json(
             {
-                "file": str(file),
+                "file": str(files[0]),
                 "language": heard.language,
                 "model": engine.model,
                 "duration_s": round(sound.duration_s, 3),
@@ -62,6 +81,34 @@ def run(
 
 def _languages(language: str) -> list[str] | None:
     return None if language == "auto" else [language]
+
+
+def _opened(parts: list[Path], max_hours: float) -> "Sound":
+    """The call in these sealed files. Its keys come on stdin: one line, each in base64.
+
+    stdin is closed when whoever started us is gone, and then nobody wants the words any more.
+    """
+    # Cryptography is not for `wa --help`.
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from whisperagent.sealed import Keyring
+    from whisperserver.transcribe.parts import opened
+
+    if hasattr(os, "nice"):
+        os.nice(19)  # Windows is told by whoever starts us
+    keys = [
+        X25519PrivateKey.from_private_bytes(base64.b64decode(key))
+        for key in sys.stdin.buffer.readline().split()
+    ]
+    if not keys:
+        raise UsageError(_("there is no key on the standard input"))
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    return opened(parts, Keyring(keys[0], tuple(keys[1:])), max_hours)
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 def _sound(file: Path, max_hours: float) -> "Sound":
