@@ -9,6 +9,7 @@ the spool. What fails is shown, logged and started again; recording never waits 
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,6 +24,8 @@ import msgspec
 from whisperagent import __version__, control, detect, files, status, wire
 from whisperagent.client import Client, ReviewChannel
 from whisperagent.control import Answer, Order, Orders
+from whisperagent.drafting import Drafter
+from whisperagent.drafts import OwnDrafts
 from whisperagent.erasing import Eraser
 from whisperagent.errors import (
     AlreadyRunning,
@@ -63,9 +66,9 @@ log = logging.getLogger(__name__)
 class Moment(msgspec.Struct, frozen=True):
     """A change worth a line.
 
-    event: what watch.py tells, then `uploaded` or `refused`, `overdue`, and the server's own states; of no
-    call, `unsent` when nothing can be sent any more (`stuck`: and waiting does not help), and `sendable`;
-    `trouble` with what gives signals and sound here, and `mended`.
+    event: what watch.py tells, then `uploaded` or `refused`, `overdue`, `drafted` or `undrafted`, and the
+    server's own states; of no call, `unsent` when nothing can be sent any more (`stuck`: and waiting does not
+    help), and `sendable`; `trouble` with what gives signals and sound here, and `mended`.
     """
 
     at: datetime
@@ -113,7 +116,11 @@ class Agent:
         self._host = host
         self._once = once
         self._report = report
-        self._keys = Keys(loaded.paths.home, settings.server.key, own=settings.recording.local_key)
+        self._keys = Keys(
+            loaded.paths.home,
+            settings.server.key,
+            own=settings.recording.local_key or settings.offline.enabled,
+        )
         self._client = Client(
             settings.server.url,
             settings.agent.extension,
@@ -123,6 +130,7 @@ class Agent:
         self._uploader = Uploader(self.spool, self._client, self._keys, settings.upload, self._sent)
         self._eraser = Eraser(loaded.paths.home / "erase.json", self.spool, self._client)
         self._watch = CallWatch(host, self.spool, self._keys, settings, self._tell, self._eraser.destroy)
+        self._drafter = self._new_drafter() if settings.offline.enabled else None
         self._notices = Notices(notify) if notify is not None and settings.agent.notify else None
         self._channel: ReviewChannel | None = None
         self._channel_problem: WhisperError | None = None
@@ -133,6 +141,7 @@ class Agent:
         self._changed = asyncio.Event()
         self._connected = False
         self._told_problem = ""
+        self._away_since: float | None = None
         self._told_trouble = ""
         self._trouble = (0.0, "")
         self._saved_seq = 0
@@ -146,19 +155,7 @@ class Agent:
             log.info("agent %s starts, extension %s", __version__, self.settings.agent.extension)
             try:
                 async with self._client, asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(self._supervised(name, work))
-                        for name, work in (
-                            (_("recording"), self._watch.run),
-                            (_("sending"), self._uploader.run),
-                            (_("review channel"), self._listen),
-                            (_("housekeeping"), self._keep_house),
-                            (_("status"), self._report_status),
-                            (_("orders"), self._take_orders),
-                            (_("erasing"), self._eraser.run),
-                            *([(_("notices"), self._notices.run)] if self._notices else []),
-                        )
-                    ]
+                    tasks = [group.create_task(self._supervised(name, work)) for name, work in self._works()]
                     await self._stopping.wait()
                     for task in tasks:
                         task.cancel()
@@ -217,6 +214,23 @@ class Agent:
         )
 
     # The tasks
+
+    def _works(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """What runs side by side, by its name."""
+        works: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            (_("recording"), self._watch.run),
+            (_("housekeeping"), self._keep_house),
+            (_("status"), self._report_status),
+            (_("orders"), self._take_orders),
+            (_("erasing"), self._eraser.run),
+        ]
+        if self.settings.server.url:
+            works += [(_("sending"), self._uploader.run), (_("review channel"), self._listen)]
+        if self._drafter is not None:
+            works.append((_("drafting"), self._drafter.run))
+        if self._notices is not None:
+            works.append((_("notices"), self._notices.run))
+        return works
 
     async def _supervised(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` again whenever it breaks; the others never notice."""
@@ -314,6 +328,10 @@ class Agent:
     def _notice_problem(self) -> None:
         problem = self._uploader.problem
         words = in_words(problem) if problem else ""
+        if not words:
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = time.monotonic()
         if words != self._told_problem:
             self._told_problem = words
             event = "stuck" if self._needs_a_person() else "unsent" if words else "sendable"
@@ -330,10 +348,29 @@ class Agent:
             self._told_trouble = words
             self._tell("trouble" if words else "mended", "", **({"reason": words} if words else {}))
 
+    def _new_drafter(self) -> Drafter:
+        return Drafter(
+            OwnDrafts(self._paths.home),
+            self.spool,
+            self._keys,
+            self.settings.offline,
+            away_s=self._away_s,
+            idle=lambda: self._watch.idle,
+            tell=self._tell,
+        )
+
+    def _away_s(self) -> float:
+        """For how long nothing could be sent; where there is no server, for ever."""
+        if not self.settings.server.url:
+            return math.inf
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
+
     def _is_over(self) -> bool:
         """With `once`: the call has ended and all is sent, or what waits needs a person."""
         if not self._watch.idle or not (self._watch.ended or self._host.finished):
             return False
+        if not self.settings.server.url:
+            return True
         return not self.spool.waiting() or self._needs_a_person()
 
     def _needs_a_person(self) -> bool:
@@ -379,7 +416,8 @@ class Agent:
         recovery found."""
         recent = time.monotonic() - FORGIVEN_S
         broken = [words for at, words in self._errors.values() if at > recent]
-        problems = (self._host.problem, self._watch.problem, self._watch.hook_problem)
+        drafting = self._drafter.problem if self._drafter is not None else None
+        problems = (self._host.problem, self._watch.problem, self._watch.hook_problem, drafting)
         here = [problem.in_words() for problem in problems if problem is not None]
         notes = self._watch.notes[:NOTES_SHOWN]
         if more := len(self._watch.notes) - len(notes):

@@ -38,7 +38,7 @@ T = TypeVar("T")
 class Client:
     """One server, as one extension. Use as `async with`.
 
-    url: without a path, e.g. `http://192.168.1.100:3002`.
+    url: without a path, e.g. `http://192.168.1.100:3002`; empty: there is none, and nothing reaches it.
     token: a JWT made by `wa server token`; without one, `X-Extension` alone (loopback only).
     server_clock: what the server's clock said with its newest answer, to the second; None when it did not.
     """
@@ -253,10 +253,21 @@ class ReviewChannel:
 
 def unreachable(url: str, problem: Exception) -> ServerUnreachable:
     """A transport error in words."""
+    if not url:
+        return no_server()
     return ServerUnreachable(
         _("cannot reach {url}").format(url=url),
         why=_("no answer in time") if isinstance(problem, httpx.TimeoutException) else _reason(problem),
         fix=_("check `url` under [server] in config.toml, and that `wa server serve` runs there"),
+    )
+
+
+def no_server() -> ServerUnreachable:
+    """What is said where none is named."""
+    return ServerUnreachable(
+        _("no server is named"),
+        why=_("`url` under [server] is empty, so calls stay on this PC"),
+        fix=_("`wa config set server.url http://192.168.1.100:3002`, with your own"),
     )
 
 

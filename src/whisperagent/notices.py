@@ -49,6 +49,8 @@ def notice_of(event: str, party: Callable[[], str], details: Mapping[str, Any]) 
             return Notice(
                 _("A transcript is ready"), _("{who}: `wa review` opens it").format(who=_who(party))
             )
+        case "drafted":
+            return Notice(_("A draft is ready"), _("{who}: `wa review` opens it").format(who=_who(party)))
         case "silent":
             what = (
                 _("The caller is not heard")

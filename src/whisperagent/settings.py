@@ -27,7 +27,8 @@ NOT_SETTINGS = ("WA_HOME", "WA_CONFIG", "WA_TOKEN", "WA_DEBUG")
 """Variables with our prefix that name a place or carry a secret."""
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)"
 _PORT = r"(:[0-9]{1,5})?/?"
-_URL = rf"^https?://{_HOST}{_PORT}"
+_URL = rf"^(https?://{_HOST}{_PORT})?"
+"""Or empty."""
 _SAFE_URL = rf"^((https://{_HOST}|http://(127\.0\.0\.1|localhost)){_PORT})?"
 """Encrypted on its way, or not on any way at all; or empty."""
 SECRETS = ("serve.signing_key", "tickets.client_secret", "callcontrol.client_secret")
@@ -60,7 +61,10 @@ class Account(Section, frozen=True):
 
 
 class Server(Section, frozen=True):
-    """The server that this PC sends to. key: its public key in base64, pinned; else the first one seen is."""
+    """The server that this PC sends to. url: empty where there is none, and calls stay on the PC.
+
+    key: its public key in base64, pinned; else the first one seen is.
+    """
 
     url: Annotated[str, Meta(pattern=_URL + END, examples=["http://192.168.1.100:3002"])] = (
         "http://127.0.0.1:3002"
@@ -126,6 +130,18 @@ class Upload(Section, frozen=True):
     retry_s: Annotated[float, Meta(gt=0)] = 300.0
     retry_max_s: Annotated[float, Meta(gt=0)] = 3600.0
     keep_days: Annotated[float, Meta(ge=0)] = 7.0
+
+
+class Offline(Section, frozen=True):
+    """Calls are drafted on this PC while the server is away. after_s: for how long it must be.
+
+    model: as `speech.model`, a small one. threads: as `speech.threads`.
+    """
+
+    enabled: bool = False
+    after_s: Annotated[float, Meta(ge=0)] = 600.0
+    model: str = "small"
+    threads: Annotated[int, Meta(ge=0, le=256)] = 2
 
 
 class Ui(Section, frozen=True):
@@ -198,6 +214,7 @@ class Settings(Section, frozen=True):
     callcontrol: CallControl = CallControl()
     recording: Recording = Recording()
     upload: Upload = Upload()
+    offline: Offline = Offline()
     ui: Ui = Ui()
     serve: Serve = Serve()
     speech: Speech = Speech()

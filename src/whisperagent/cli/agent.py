@@ -198,6 +198,8 @@ def _words(event: str) -> str:
         "sendable": _("the server takes recordings again"),
         "trouble": _("something is wrong with the sound of this PC"),
         "mended": _("the sound of this PC is in order again"),
+        "drafted": _("drafted on this PC"),
+        "undrafted": _("could not be drafted on this PC; the server will transcribe it"),
         "overdue": _("waits for very long; it is kept, and tried again"),
         "received": _("received"),
         "transcribing": _("being transcribed"),
@@ -234,6 +236,8 @@ def _print_status(found: "AgentStatus", running: bool) -> None:
         state = f"{no} {_('dead: it ended without saying so')}"
     last = f"{found.updated_at.astimezone():%Y-%m-%d %H:%M:%S}"
     linked = _("{url}, connected") if found.server_connected else _("{url}, not connected")
+    if not found.server_url:
+        linked = _("none is named: calls stay on this PC")
     server = "" if found.server_connected else found.server_error
     process = _("process {pid}, version {version}").format(pid=found.pid, version=found.version)
     waiting = ", ".join(

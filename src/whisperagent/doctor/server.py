@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from whisperagent.client import Client
+from whisperagent.client import Client, no_server
 from whisperagent.doctor.findings import Finding, Result, failed
 from whisperagent.errors import ConfigError, NotAuthenticated, ServerUnreachable, WhisperError
 from whisperagent.i18n import _
@@ -34,6 +34,11 @@ class Answers:
 
 
 async def examine(settings: Settings, where: Paths) -> AsyncIterator[Finding]:
+    if not settings.server.url:
+        nowhere = no_server()
+        result: Result = "ok" if settings.offline.enabled else "warning"
+        yield Finding("server", result, nowhere.what, nowhere.why, nowhere.fix)
+        return
     proof = ""
     bad_token: ConfigError | None = None
     try:

@@ -107,6 +107,7 @@ def _link(session: Session) -> Content:
         "connected": ("●", _("connected to {server}"), "$text-success"),
         "offline": ("○", _("offline: no answer from {server}"), "$text-warning"),
         "refused": ("✗", _("{server} refuses us"), "$text-error"),
+        "none": ("○", _("no server is named"), "$text-muted"),
     }[session.link.state]
     return Content.styled(f"{glyph} {text.format(server=server)}", style)
 

@@ -228,6 +228,7 @@ class Dashboard(Page):
                 "connected": _("Connected: changes show at once."),
                 "offline": _("No answer. Recordings wait here; r asks again."),
                 "refused": _("The server refuses us."),
+                "none": _("No server is named: calls stay on this PC."),
             }[link.state]
         ]
         if status and status.server_seen_at:

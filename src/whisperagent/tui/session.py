@@ -22,9 +22,9 @@ from whisperagent.tui.observed import Pc
 
 @dataclass(frozen=True)
 class Link:
-    """The connection to the server. error: why there is none, when that is known."""
+    """The connection to the server; `none` where none is named. error: why there is none, when known."""
 
-    state: Literal["connecting", "connected", "offline", "refused"] = "connecting"
+    state: Literal["connecting", "connected", "offline", "refused", "none"] = "connecting"
     error: WhisperError | None = None
 
 
@@ -57,7 +57,7 @@ class Session:
         self.now = now
         self.pulse: Signal[None] = Signal(owner, "pulse")
         self.changes: Signal[Changes] = Signal(owner, "changes")
-        self.link = Link()
+        self.link = Link() if self.url else Link("none")
         self.pc = Pc()
         self.order: Sequence[str] = ()
         self.progress: dict[str, float] = {}
@@ -65,7 +65,12 @@ class Session:
         self._progressed = False
 
     async def follow(self) -> None:
-        """Gather the channel's events, for ever. raises WhisperError: the server refuses us."""
+        """Gather the channel's events, for ever; without a server there are none.
+
+        raises WhisperError: the server refuses us.
+        """
+        if not self.url:
+            return
         async for event in self.channel.events():
             if event.kind == "call.progress":
                 self._note_progress(event)
@@ -84,7 +89,7 @@ class Session:
 
     def lost(self, error: WhisperError) -> None:
         """A request failed: that is known before the channel notices."""
-        if not self.channel.connected:
+        if self.url and not self.channel.connected:
             self.link = Link("offline", error)
 
     def flush(self) -> None:

@@ -59,7 +59,7 @@ def run(
     except SpeechUnavailable as problem:
         if not draft:
             raise
-        # To whoever starts us, exit code 2 is: no call can be written down here, and this one is not to blame.
+        # Exit code 2 tells whoever started us that it is not this call's fault.
         raise ConfigError(problem.what, why=problem.why, fix=problem.fix) from None
     if engine.model == DEMO:
         console.say(_(DEMO_NOTICE))
@@ -107,7 +107,9 @@ def _opened(parts: list[Path], max_hours: float) -> "Sound":
 
 
 def _end_with_stdin() -> None:
-    sys.stdin.buffer.read()
+    # Not by `sys.stdin`: Python cannot end while a thread waits in that.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     os._exit(1)
 
 

@@ -1,0 +1,302 @@
+"""Offline mode: calls that the server cannot transcribe now are drafted on this PC.
+
+Where no server is named, or none was there for `offline.after_s`, a child with this PC's own small model
+(`wa transcribe`, from the extra `offline`) writes down what waits in the spool, the newest call first, one at
+a time. It has low priority and ends as soon as a call may be up: recording comes first. It is given the names
+of the sealed files and, on its stdin, the keys that open them, so no sound touches the disk; stdin stays open
+as long as we live. The recordings wait for the server as ever.
+"""
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from whisperagent import sealed
+from whisperagent.drafts import OwnDraft, OwnDrafts
+from whisperagent.errors import NotInstalled, WhisperError
+from whisperagent.i18n import _
+from whisperagent.keys import Keys
+from whisperagent.sealed import Keyring
+from whisperagent.settings import Offline
+from whisperagent.spool import RECORDING, Item, Spool
+from whisperagent.wire import Segment, SpoolState
+
+LOOK_S = 2.0
+WATCH_S = 0.25
+"""How soon a child ends when a call comes."""
+TRIES = 3
+"""A call that cannot be drafted so often is left to the server."""
+AGAIN_S = 300.0
+"""Before a call is tried again, doubled each time; and before anything is, where this PC cannot draft."""
+START_S, PACE = 300.0, 20.0
+"""A child may take this long, and so many times the length of its call."""
+NOT_READY = 2
+"""What a child ends with when no call can be drafted here."""
+NEEDED = ("faster_whisper", "av")
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[..., None]
+"""tell(event, call_id, **details): `drafted`, `undrafted`"""
+
+
+class Interrupted(Exception):
+    """A call is up, or the one that is drafted has gone."""
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """What `wa transcribe --json` says."""
+
+    language: str
+    model: str
+    duration_s: float
+    segments: tuple[Segment, ...]
+
+
+@dataclass
+class _Failed:
+    """again_at: by the monotonic clock."""
+
+    times: int
+    again_at: float
+
+
+def missing() -> NotInstalled | None:
+    """That the extra `offline` is not installed; None: it is. Imports nothing of it."""
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    if not absent:
+        return None
+    return NotInstalled(
+        _("this PC cannot draft calls: {module} is not installed").format(module=", ".join(absent)),
+        fix='pip install "whisperagent[offline]"',
+    )
+
+
+class Drafter:
+    """Drafts what `spool` holds into `drafts`.
+
+    away_s: for how long nothing could be sent. idle: no call is up, nor may be. problem: why no call can be
+    drafted here.
+    """
+
+    def __init__(
+        self,
+        drafts: OwnDrafts,
+        spool: Spool,
+        keys: Keys,
+        rules: Offline,
+        *,
+        away_s: Callable[[], float],
+        idle: Callable[[], bool],
+        tell: Tell,
+    ) -> None:
+        self.problem: WhisperError | None = None
+        self._drafts = drafts
+        self._spool = spool
+        self._keys = keys
+        self._rules = rules
+        self._away_s = away_s
+        self._idle = idle
+        self._tell = tell
+        self._failed: dict[str, _Failed] = {}
+        self._closed: set[str] = set()
+        self._not_before = 0.0
+        self._nothing_in: tuple[int, ...] = ()
+
+    async def run(self) -> None:
+        """Until cancelled; a child that is at work then ends."""
+        while True:
+            self.tidy()
+            if self._idle() and self._away_s() >= self._rules.after_s:
+                await self._round()
+            await asyncio.sleep(LOOK_S)
+
+    def tidy(self) -> None:
+        """A draft goes with the recordings of its call, however these went."""
+        for call_id in self._drafts.call_ids():
+            if not self._recorded(call_id):
+                self._drafts.remove(call_id)
+
+    async def _round(self) -> None:
+        """One draft, if there is something to draft."""
+        if time.monotonic() < self._not_before:
+            return
+        stamp = self._spool.changed()
+        if stamp == self._nothing_in:
+            return
+        if (parts := self._next()) is None:
+            # A call that is to be tried again waits for a time, not for a change.
+            self._nothing_in = () if self._failed else stamp
+            return
+        if (problem := missing()) is not None:
+            self._not_ready(problem)
+            return
+        try:
+            ring = await asyncio.to_thread(self._keys.mine)
+            if ring is None or not _opens(ring, parts):
+                self._closed.add(parts[0].call_id)
+                return
+            await self._draft(parts, ring)
+        except Interrupted:
+            return
+        except FileNotFoundError:
+            return  # it has just moved on; the next look finds it
+        except OSError as problem:
+            self._not_ready(WhisperError(_("this PC cannot draft calls"), why=str(problem)))
+
+    # Which call
+
+    def _next(self) -> Sequence[Item] | None:
+        """The parts of the newest call that is whole, not yet drafted, and not given up."""
+        calls: dict[str, list[Item]] = defaultdict(list)
+        for item in self._spool.waiting():
+            calls[item.call_id].append(item)
+        now = time.monotonic()
+        for call_id in sorted(calls.keys() - self._drafts.call_ids() - self._closed, reverse=True):
+            failed = self._failed.get(call_id)
+            if failed is not None and (failed.times >= TRIES or now < failed.again_at):
+                continue
+            if whole := self._whole(calls[call_id]):
+                return whole
+        return None
+
+    def _whole(self, waiting: Sequence[Item]) -> Sequence[Item] | None:
+        """All parts of the call that these belong to, from the first to the last; None: they are not here."""
+        if _complete(waiting):
+            return waiting
+        # The server may have had the first ones before it went away.
+        found = self._spool.find(waiting[0].call_id)
+        parts = [item for item in found if item.size and item.state is not SpoolState.RECORDING]
+        return parts if _complete(parts) else None
+
+    def _recorded(self, call_id: str) -> bool:
+        """Is there any recording of this call?"""
+        return any(True for _path in self._spool.root.glob(f"*/{call_id}.*{RECORDING}"))
+
+    # One draft
+
+    async def _draft(self, parts: Sequence[Item], ring: Keyring) -> None:
+        """raises Interrupted."""
+        call_id = parts[0].call_id
+        limit_s = START_S + PACE * sum(item.duration_s for item in parts)
+        began = time.monotonic()
+        code, out, err = await self._child(call_id, [item.path for item in parts], ring, limit_s)
+        if code == NOT_READY:
+            self._not_ready(WhisperError(_("this PC cannot draft calls"), why=_said(err)))
+            return
+        self.problem = None
+        try:
+            written = msgspec.json.decode(out, type=_Written) if code == 0 else None
+        except msgspec.MsgspecError:
+            written = None
+        if written is None:
+            self._give_up(
+                call_id, _said(err) or _("the program that does it ended with {code}").format(code=code)
+            )
+            return
+        self._drafts.keep(
+            OwnDraft(
+                call_id=call_id,
+                made_at=datetime.now(UTC),
+                model=written.model,
+                language=written.language,
+                duration_s=written.duration_s,
+                segments=written.segments,
+            )
+        )
+        self.tidy()  # it may have been made private, or been dropped, while its words were written down
+        self._failed.pop(call_id, None)
+        self._tell("drafted", call_id, model=written.model, seconds=round(time.monotonic() - began, 1))
+
+    async def _child(
+        self, call_id: str, files: Iterable[Path], ring: Keyring, limit_s: float
+    ) -> tuple[int, bytes, bytes]:
+        """Exit code, stdout, stderr. raises Interrupted."""
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "whisperagent", "--quiet", "transcribe", "--draft", "--json"),
+            *("--model", self._rules.model, *map(str, files)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(self._rules.threads),
+            # Elsewhere the child lowers its priority by itself, and has no window.
+            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+            | getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018 - for the type checker
+        reading = asyncio.gather(child.stdout.read(), child.stderr.read())
+        try:
+            child.stdin.write(_keys_of(ring))
+            until = time.monotonic() + limit_s
+            while not (await asyncio.wait({reading}, timeout=WATCH_S))[0]:
+                if not self._idle() or not self._recorded(call_id):
+                    raise Interrupted
+                if time.monotonic() > until:
+                    return -1, b"", _("it took too long").encode()
+            out, err = await reading
+            return await child.wait(), out, err
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await asyncio.gather(reading, return_exceptions=True)
+            await child.wait()
+
+    def _not_ready(self, problem: WhisperError) -> None:
+        self.problem = problem
+        self._not_before = time.monotonic() + AGAIN_S
+
+    def _give_up(self, call_id: str, why: str) -> None:
+        """For now, and in the end for good."""
+        times = self._failed[call_id].times + 1 if call_id in self._failed else 1
+        self._failed[call_id] = _Failed(times, time.monotonic() + AGAIN_S * 2 ** (times - 1))
+        log.warning("call %s is not drafted, try %d of %d: %s", call_id, times, TRIES, why)
+        if times == TRIES:
+            self._tell("undrafted", call_id, reason=why)
+
+
+def _complete(parts: Sequence[Item]) -> bool:
+    numbers = [item.part for item in parts]
+    return bool(parts) and parts[-1].entry.metadata.last and numbers == [*range(1, len(parts) + 1)]
+
+
+def _opens(ring: Keyring, parts: Iterable[Item]) -> bool:
+    """Can all of these be opened here? Those from before offline mode cannot."""
+    known = ring.by_id().keys()
+    for item in parts:
+        with item.path.open("rb") as source:
+            if not known & set(sealed.recipients(source)):
+                return False
+    return True
+
+
+def _keys_of(ring: Keyring) -> bytes:
+    """One line: each key in base64."""
+    keys = (ring.current, *ring.older)
+    return b" ".join(base64.b64encode(key.private_bytes_raw()) for key in keys) + b"\n"
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Ours, less the token, which is for the server alone."""
+    ours = {name: value for name, value in os.environ.items() if name != "WA_TOKEN"}
+    return ours | {"WA_SPEECH__THREADS": str(threads)}
+
+
+def _said(stderr: bytes) -> str:
+    """Our own error, in one line; else the last line there is."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    ours = lines[:1] and lines[0].startswith("wa: ")
+    return "; ".join(lines if ours else lines[-1:]).removeprefix("wa: ")
