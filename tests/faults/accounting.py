@@ -9,7 +9,7 @@ import hashlib
 import io
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,11 +124,11 @@ class Account:
         self.faults += other.faults
 
 
-def close(calls: list[Made], pc: Path, server: Path) -> Account:
-    """Count. pc, server: their homes; nothing runs in either."""
+def close(calls: list[Made], pc: Path, server: Path, litter: Collection[str] = ()) -> Account:
+    """Count. pc, server: their homes; nothing runs in either. litter: ids of what was never recorded."""
     account = Account(made=len(calls))
     by_number = {call.number: call for call in calls}
-    pieces = [*_stored(server, account), *_waiting(pc, server, account)]
+    pieces = [*_stored(server, account), *_waiting(pc, server, account, litter)]
     account.parts = len(pieces)
     places: dict[int, set[str]] = defaultdict(set)
     ids: dict[int, set[str]] = defaultdict(set)
@@ -184,7 +184,7 @@ def _stored(server: Path, account: Account) -> Iterator[Piece]:
         yield Piece("server", call_id, part, plaintext, said.codec, not (cut or call_cut) and bool(whole))
 
 
-def _waiting(pc: Path, server: Path, account: Account) -> Iterator[Piece]:
+def _waiting(pc: Path, server: Path, account: Account, litter: Collection[str]) -> Iterator[Piece]:
     """What the PC shows that it still has; and are the receipts of what it sent true?"""
     with sqlite3.connect(server / "server/calls.db") as database:
         rows = database.execute("SELECT call_id, part, sha256, size FROM parts").fetchall()
@@ -196,6 +196,8 @@ def _waiting(pc: Path, server: Path, account: Account) -> Iterator[Piece]:
         if path.exists()
     ]
     for item in Spool(pc / "spool").items():
+        if item.call_id in litter:
+            continue
         name = f"{item.call_id}.{item.part} in `{item.state}`"
         if item.state is SpoolState.DONE:
             _check_receipt(item, stored.get((item.call_id, item.part)), name, account)

@@ -1,11 +1,13 @@
 """Disks that fail and clocks that jump, for the processes of the tests: disk.c built, loaded and steered."""
 
+import contextlib
 import ctypes
 import functools
 import mmap
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -67,3 +69,30 @@ class Control:
         arm = ctypes.CDLL(os.environ["LD_PRELOAD"]).faults_arm
         arm(os.fsencode(self.path), os.fsencode(folder), os.fsencode(kept))
         return self
+
+
+class SmallDisk:
+    """A disk of its own at a folder, until the block ends. mounted: False where nobody here may mount one."""
+
+    def __init__(self, folder: Path, size_mib: int) -> None:
+        self.folder = folder
+        self.mounted = self._mount(f"size={size_mib}m")
+
+    def grow(self, size_mib: int) -> None:
+        """Somebody has freed some space."""
+        if self.mounted:
+            self._mount(f"remount,size={size_mib}m")
+
+    def _mount(self, options: str) -> bool:
+        mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.folder)]
+        return subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size_mib: int) -> Iterator[SmallDisk]:
+    disk = SmallDisk(folder, size_mib)
+    try:
+        yield disk
+    finally:
+        if disk.mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)

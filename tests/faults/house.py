@@ -3,6 +3,7 @@
 `storm` plays calls and breaks things; `calm` lets everything come to its end; `account` counts.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -90,6 +91,7 @@ class House:
         self._no_sync = no_sync
         port = _free_port()
         self.network = Network(port, Random(seed + 1), weather.network)
+        self.network.on_cut = self.kill_server
         self.pc, self.server_home = root / "pc", root / "server"
         for home in (self.pc, self.server_home):
             home.mkdir(parents=True)
@@ -104,6 +106,10 @@ class House:
         self._server: Program | None = None
         self._agent: Program | None = None
         self._telephone = Control(root / "pc.page")
+        self.full = False
+        """Is the disk of the PC full, so that calls cannot be recorded whole?"""
+        self.littered: set[str] = set()
+        """Ids of recordings that are none, which lie in the spool."""
 
     # The storm
 
@@ -158,7 +164,36 @@ class House:
         if agent.kill():
             self.faults["agent: kill -9"] += 1
         self._bury(agent, "agent")
-        call.lives.append(_life(agent))
+        call.lives.append(self._life(agent))
+
+    def live_twice(self) -> list[Program]:
+        """Two agents start at the same moment, on one spool; gives them, dead."""
+        call = self._call_now()
+        orders = replace(self._pc_orders, call=call.number, seconds=call.frames / SAMPLE_RATE, arm=False)
+        other = self.root / "other.page"
+        Control(other)["clock"] = self._telephone["clock"]
+        agents = [Program(programs.agent, one) for one in (orders, replace(orders, page=other))]
+        until = time.monotonic() + LIFE_S
+        while all(agent.runs for agent in agents) and time.monotonic() < until:
+            agents[0].wait(0.02)
+        time.sleep(self._chance.uniform(0, 0.5))
+        for agent in agents:
+            self.faults["two agents on one spool"] += 1
+            agent.kill()
+            call.lives.append(self._life(agent))
+        self._telephone["clock"] = max(agent.control["clock"] for agent in agents)
+        return agents
+
+    def _life(self, agent: Program) -> Life:
+        control = agent.control
+        return Life(
+            control["opened"],
+            control["clock"],
+            agent.died,
+            disturbed=self.full or bool(control["enospc"] or control["eio"]),
+            told=bool(control["unrecorded"]),
+            jumped=bool(control["clock_s"]),
+        )
 
     def _jump(self, program: Program) -> None:
         """Its clock is set to another year, while it runs."""
@@ -201,16 +236,18 @@ class House:
         self.faults[f"{name}: ENOSPC"] += control["enospc"]
         self.faults[f"{name}: EIO"] += control["eio"]
         self.faults += Counter()  # those that never happened are no entries
-        if not program.died and program.exit_code and not (control["enospc"] or control["eio"]):
+        excused = control["enospc"] or control["eio"] or self.full or self.littered
+        if not program.died and program.exit_code and not excused:
             words = program.orders.home.with_name(f"{program.orders.home.name}.log").read_text("utf-8")
             said = words.splitlines()[-1:]
             self.problems.append(f"the {name} ended by itself with {program.exit_code}: {said}")
 
     def kill_server(self) -> None:
-        """kill -9, from outside, at this moment."""
-        if self._server is not None and self._server.runs:
-            os.kill(self._server.pid, signal.SIGKILL)
-            self.faults["server: kill -9"] += 1
+        """kill -9, from outside, at this moment; `storm` starts it again."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._server is not None and self._server.runs:
+                os.kill(self._server.pid, signal.SIGKILL)
+                self.faults["server: kill -9"] += 1
 
     # The calm
 
@@ -237,7 +274,7 @@ class House:
                 ),
             )
             self._let_end(agent)
-            call.lives.append(_life(agent))
+            call.lives.append(self._life(agent))
         self._let_end(Program(programs.agent, replace(self._pc_orders, arm=False)))
         self._server.stop()
 
@@ -262,7 +299,7 @@ class House:
     def account(self) -> Account:
         """What became of the calls."""
         try:
-            account = accounting.close(self.calls, self.pc, self.server_home)
+            account = accounting.close(self.calls, self.pc, self.server_home, self.littered)
         except (OSError, ValueError, sqlite3.Error) as problem:
             # Not even its key or its database can be read: all is lost.
             account = Account(made=len(self.calls), lost=len(self.calls), problems=[repr(problem)])
@@ -273,23 +310,11 @@ class House:
         return account
 
     def close(self) -> None:
+        """End what still runs."""
         for program in (self._agent, self._server):
             if program is not None:
                 program.kill()
         self.network.close()
-
-
-def _life(agent: Program) -> Life:
-    control = agent.control
-    disturbed = bool(control["enospc"] or control["eio"])
-    return Life(
-        control["opened"],
-        control["clock"],
-        agent.died,
-        disturbed,
-        told=bool(control["unrecorded"]),
-        jumped=bool(control["clock_s"]),
-    )
 
 
 def _free_port() -> int:

@@ -21,6 +21,7 @@ class Fault(StrEnum):
 
     REFUSED = "refused"  # nobody is there
     CUT = "cut"  # the connection breaks in the middle of it
+    KILLED = "cut by a server that dies"  # as above
     HALF_OPEN = "half-open"  # it goes nowhere, and nobody says so
     SLOW = "slow"  # it comes in drops
     ANSWER_LOST = "answer lost"  # it is done, and nobody hears of it
@@ -35,7 +36,7 @@ KINDS = tuple(Fault)
 class Network:
     """Between `port` and the server at `target`. rate: the share of requests that something happens to.
 
-    counts: what happened. on_cut: called when a request has been cut in the middle; a test kills the server.
+    counts: what happened. on_cut: called in the middle of a request that the server is not to survive.
     """
 
     def __init__(self, target: int, chance: Random, rate: float = 0.0) -> None:
@@ -101,10 +102,11 @@ class Network:
         match fault:
             case Fault.REFUSED:
                 return
-            case Fault.CUT:
+            case Fault.CUT | Fault.KILLED:
                 with socket.create_connection(self._target, ANSWER_S) as server:
                     server.sendall(request[: round(len(request) * share)])
-                    self.on_cut()
+                    if fault is Fault.KILLED:
+                        self.on_cut()
             case Fault.HALF_OPEN:
                 client.recv(1)  # until it gives up
             case Fault.SLOW:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -73,6 +73,14 @@ def worker(orders: Orders) -> None:
 
     logs.set_up()
     _as_wa(orders, lambda loaded, _control: run(loaded))
+
+
+def standin(orders: Orders) -> None:
+    """`wa server standin ninjaone`: it is not what is tested, so nothing of it fails."""
+    from whisperserver.tickets import standin as ninjaone
+
+    port, file = orders.settings["port"], orders.home / "tickets.json"
+    _as_wa(replace(orders, settings={}, arm=False), lambda _loaded, _control: ninjaone.serve(port, file))
 
 
 def _as_wa(orders: Orders, run: Callable[[Any, Control], None]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import storm
+from tests.faults import network, storm
 from tests.faults.house import CALM, House, Weather
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -22,6 +22,9 @@ def test_no_call_is_lost_torn_or_there_twice_whatever_breaks(tmp_path: Path) -> 
     assert account.balanced, account.report()
     assert account.faults.total() >= 500
     assert account.on_server > 20
+    happened = {kind.split(": ")[-1] for kind in account.faults}
+    assert happened >= {"kill -9", "kill -9 at its disk", "power cut", "ENOSPC", "EIO", *network.KINDS}
+    assert happened >= {"clock jump of -365 days", "clock jump of +3650 days"}
 
 
 KILLS = Weather(kill=0.6, cut=0, fail=0, jumps=0, network=0.3)
