@@ -35,7 +35,7 @@ async def examine(
         yield pc.extension(settings)
     yield looked("home", lambda: pc.home(where))
     yield looked("space", lambda: pc.space(settings, where))
-    if settings.recording.local_key:
+    if settings.recording.local_key or settings.offline.enabled:
         yield looked("local_key", lambda: pc.local_key(where))
     yield looked("agent", lambda: pc.agent(where, datetime.now(UTC)))
     async for finding in sound.examine(settings, host_of):

@@ -75,7 +75,7 @@ def space(settings: Settings, where: Paths) -> Finding:
 
 
 def local_key(where: Paths) -> Finding:
-    """Can what is recorded here be opened here, as `recording.local_key` wants?"""
+    """Can what is recorded here be opened here, as `recording.local_key` and offline mode want?"""
     own = LocalKey(where.home)
     if own.public() is None:
         return Finding("local_key", "ok", _("the agent makes a key of this PC when it next starts"))

@@ -8,7 +8,6 @@ from whisperagent import console, settings
 from whisperagent.i18n import _
 
 key = typer.Typer(
-    help=_("Show the server's public key, which PCs pin; change it."),
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
