@@ -66,6 +66,12 @@ class _Written(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...]
 
 
+class _Model(msgspec.Struct, frozen=True):
+    """What `wa server model list --json` says of each."""
+
+    name: str
+
+
 @dataclass
 class _Failed:
     """again_at: by the monotonic clock."""
@@ -82,6 +88,27 @@ def missing() -> NotInstalled | None:
     return NotInstalled(
         _("this PC cannot draft calls: {module} is not installed").format(module=", ".join(absent)),
         fix='pip install "whisperagent[offline]"',
+    )
+
+
+def no_model(name: str) -> WhisperError | None:
+    """That this PC has no such speech model; None: it has. Asks `wa server model`, which takes a second."""
+    if Path(name).expanduser().is_dir():
+        return None
+    listed = subprocess.run(
+        [sys.executable, "-m", "whisperagent", "server", "model", "list", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+    if listed.returncode:
+        return WhisperError(_("this PC cannot draft calls"), why=_said(listed.stderr))
+    if name in {model.name for model in msgspec.json.decode(listed.stdout, type=list[_Model])}:
+        return None
+    return WhisperError(
+        _("this PC cannot draft calls: there is no speech model `{name}`").format(name=name),
+        fix=_("`wa server model pull {name}`, or name another one as `offline.model`").format(name=name),
     )
 
 

@@ -14,6 +14,7 @@ from whisperagent.client import Client
 from whisperagent.errors import ServerRefused, ServerUnreachable, UsageError
 from whisperagent.tui import plain, words
 from whisperagent.tui.drafts import Drafts
+from whisperagent.tui.own_calls import OwnCalls
 
 Say = Callable[..., list[str]]
 
@@ -24,9 +25,15 @@ def drafts(loaded: settings.Loaded) -> Drafts:
 
 
 @pytest.fixture
+def own(loaded: settings.Loaded) -> OwnCalls:
+    return OwnCalls(loaded.paths)
+
+
+@pytest.fixture
 def say(
     server: FakeServer,
     drafts: Drafts,
+    own: OwnCalls,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Say:
@@ -34,7 +41,7 @@ def say(
 
     def run(*lines: str, call_id: str = "") -> list[str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
-        plain.review(Client(server.url, samples.US), drafts, call_id)
+        plain.review(Client(server.url, samples.US), drafts, own, call_id)
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -65,7 +72,7 @@ def test_a_correction_is_sent(say: Say, server: FakeServer, drafts: Drafts) -> N
 
 
 def test_when_somebody_was_first_our_text_is_kept_and_save_sends_it(
-    say: Say, server: FakeServer, drafts: Drafts, monkeypatch: pytest.MonkeyPatch
+    say: Say, server: FakeServer, drafts: Drafts, own: OwnCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class TooLate:
         """Somebody else corrects the segment while we write."""
@@ -83,7 +90,7 @@ def test_when_somebody_was_first_our_text_is_kept_and_save_sends_it(
 
     monkeypatch.setattr(sys, "stdin", TooLate())
     with pytest.raises(ServerRefused) as refused:
-        plain.review(Client(server.url, samples.US), drafts)
+        plain.review(Client(server.url, samples.US), drafts, own)
     assert "`save` sends your text" in refused.value.fix
     assert drafts.load(samples.PRINTER).texts == {1: "our text"}
 
@@ -153,9 +160,9 @@ def test_a_mistake_ends_a_script_with_what_to_do(say: Say, lines: list[str]) -> 
     assert mistake.value.fix
 
 
-def test_without_a_server_it_says_which_one_was_asked(drafts: Drafts) -> None:
+def test_without_a_server_it_says_which_one_was_asked(drafts: Drafts, own: OwnCalls) -> None:
     with pytest.raises(ServerUnreachable) as error:
-        plain.review(Client("http://127.0.0.1:9", samples.US), drafts)
+        plain.review(Client("http://127.0.0.1:9", samples.US), drafts, own)
     assert "127.0.0.1:9" in error.value.what
 
 

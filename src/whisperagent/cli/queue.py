@@ -13,6 +13,8 @@ from whisperagent.i18n import _, ngettext
 from whisperagent.tui import words
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from whisperagent.spool import Item, Spool
 
 queue = typer.Typer(
@@ -104,6 +106,7 @@ def _document(item: "Item") -> dict[str, Any]:
         "acknowledged_at": item.entry.acknowledged_at,
         "sha256": item.entry.metadata.sha256,
         "path": str(item.path) if item.size else None,
+        "draft_made_at": _drafted_at(item),
     }
 
 
@@ -140,7 +143,16 @@ def _lines(item: "Item") -> list[tuple[str, str]]:
         lines.append((_("next try"), f"{item.next_attempt_at.astimezone():%Y-%m-%d %H:%M:%S}"))
     if entry.acknowledged_at is not None:
         lines.append((_("on the server since"), f"{entry.acknowledged_at.astimezone():%Y-%m-%d %H:%M:%S}"))
+    if (made_at := _drafted_at(item)) is not None:
+        made = _("made on this PC, {at:%Y-%m-%d %H:%M}: `wa review {call_id}`")
+        lines.append((_("draft"), made.format(at=made_at.astimezone(), call_id=item.call_id)))
     return lines
+
+
+def _drafted_at(item: "Item") -> "datetime | None":
+    from whisperagent.drafts import OwnDrafts
+
+    return OwnDrafts(settings.paths().home).made_at(item.call_id)
 
 
 def _state(item: "Item") -> str:

@@ -37,6 +37,8 @@ async def examine(
     yield looked("space", lambda: pc.space(settings, where))
     if settings.recording.local_key or settings.offline.enabled:
         yield looked("local_key", lambda: pc.local_key(where))
+    if settings.offline.enabled:
+        yield looked("offline", lambda: pc.offline(settings.offline))
     yield looked("agent", lambda: pc.agent(where, datetime.now(UTC)))
     async for finding in sound.examine(settings, host_of):
         yield finding

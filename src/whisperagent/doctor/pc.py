@@ -8,13 +8,13 @@ from pathlib import Path
 
 import filelock
 
-from whisperagent import __version__, detect, status
+from whisperagent import __version__, detect, drafting, status
 from whisperagent.doctor.findings import Finding, failed
 from whisperagent.errors import ConfigError, WhisperError
 from whisperagent.hosts.autostart import Autostart
 from whisperagent.i18n import _
 from whisperagent.localkey import LocalKey
-from whisperagent.settings import Paths, Settings
+from whisperagent.settings import Offline, Paths, Settings
 from whisperagent.wire import SpoolState
 
 MIB = 1 << 20
@@ -88,6 +88,22 @@ def local_key(where: Paths) -> Finding:
             _("unlock it; if the key is lost, delete {path} and restart the agent").format(path=own.pub),
         )
     return Finding("local_key", "ok", _("a key of this PC opens its calls as well"))
+
+
+def offline(rules: Offline) -> Finding:
+    """Can this PC draft its calls?"""
+    if (problem := drafting.missing() or drafting.no_model(rules.model)) is not None:
+        return failed("offline", problem)
+    away = (
+        _("at once") if not rules.after_s else _("after {minutes:g} min").format(minutes=rules.after_s / 60)
+    )
+    return Finding(
+        "offline",
+        "ok",
+        _("calls are drafted on this PC by {model} when the server is away, {away}").format(
+            model=rules.model, away=away
+        ),
+    )
 
 
 def agent(where: Paths, now: datetime) -> Finding:

@@ -28,6 +28,7 @@ from whisperagent.settings import Loaded
 from whisperagent.tui import signs, words
 from whisperagent.tui.base import Page
 from whisperagent.tui.calls import Calls
+from whisperagent.tui.compare import Compare, Compared
 from whisperagent.tui.dashboard import Dashboard
 from whisperagent.tui.dialogs import Approve, Confirm, Help, Key
 from whisperagent.tui.editor import Editor
@@ -327,7 +328,7 @@ class WaApp(App[None]):
 
 def binding_ids() -> list[str]:
     """Every id that `[ui.keymap]` may name."""
-    classes = (WaApp, Dashboard, Calls, Review, Transcript, Editor, Approve, Confirm, Help)
+    classes = (WaApp, Dashboard, Calls, Review, Transcript, Compare, Compared, Editor, Approve, Confirm, Help)
     return sorted(
         {
             binding.id

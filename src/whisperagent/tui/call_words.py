@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from whisperagent import wire
+from whisperagent.drafts import OwnDraft
 from whisperagent.i18n import _
 from whisperagent.tui import words
 from whisperagent.wire import CallState
@@ -35,6 +36,14 @@ def notice(call: wire.Call, extension: str) -> str:
     if summary.state is CallState.APPROVED:
         return _("Approved; the ticket is on its way.") if call.ticket else _("Approved; it makes no ticket.")
     return words.clean(summary.error)
+
+
+def draft_notice(draft: OwnDraft, now: datetime) -> str:
+    """What whoever reads a draft of this PC must know."""
+    return _(
+        "Draft, made on this PC by {model}, {time}. It can be corrected, not approved: the server's "
+        "transcript takes its place."
+    ).format(model=words.clean(draft.model), time=words.when(draft.made_at, now))
 
 
 def reviewable(call: wire.Call) -> bool:

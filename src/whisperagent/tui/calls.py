@@ -13,6 +13,7 @@ from whisperagent.errors import WhisperError
 from whisperagent.i18n import _, deferred, ngettext
 from whisperagent.tui import words
 from whisperagent.tui.base import QUIT, Page
+from whisperagent.tui.own_calls import OwnCall
 from whisperagent.tui.rows import STATE_WIDTH, Column, Row, Rows
 from whisperagent.tui.session import Changes, Session
 from whisperagent.wire import CallState, CallSummary
@@ -100,6 +101,7 @@ class Calls(Page):
         self._view = "review"
         self._shown: Loaded | None = None
         self._problem: WhisperError | None = None
+        self._own: tuple[OwnCall, ...] = ()
 
     def body(self) -> ComposeResult:
         yield Tabs(
@@ -127,22 +129,31 @@ class Calls(Page):
 
     def help_text(self) -> str:
         return _(
-            "Calls that the server has. A call to review becomes a ticket when you have read and approved it."
+            "Calls that the server has. A call to review becomes a ticket when you have read and approved "
+            "it. While the server cannot be asked, the calls of this PC are listed, and their drafts can be "
+            "read."
         )
 
     def on_mount(self) -> None:
         self.query_one("#filter").display = False
         self.query_one(Tabs).can_focus = False
-        self.query_one("#calls").border_title = _("Calls")
         self.session.changes.subscribe(self, self._changed)
         self.query_one(Rows).lines.focus()
         self.action_refresh()
 
     def pulse(self) -> None:
         super().pulse()
+        if self._problem is not None and not self._calls:
+            self.look_here()
         self._show()
 
     # Asking
+
+    @work(exclusive=True, group="own")
+    async def look_here(self) -> None:
+        """The server does not answer: show what this PC has."""
+        self._own = tuple(await asyncio.to_thread(self.session.own.look, self.session.pc.items))
+        self._show()
 
     @work(exclusive=True, group="calls")
     async def action_refresh(self, after_s: float = 0.0) -> None:
@@ -183,6 +194,7 @@ class Calls(Page):
         self.session.lost(problem)
         self._problem = problem
         self._show()
+        self.look_here()
 
     @property
     def _calls(self) -> tuple[CallSummary, ...]:
@@ -200,18 +212,28 @@ class Calls(Page):
 
     def _show(self) -> None:
         calls = self._calls
+        # What the server said last stays on the screen; where it has said nothing, this PC speaks.
+        own = self._own if self._problem and not calls and not self._asked else ()
         self.session.order = [call.call_id for call in calls if call.state is not CallState.RECEIVED]
+        self.session.order += [it.call.summary.call_id for it in own if it.draft]
         rows = self.query_one(Rows)
-        rows.rows = tuple(self._row(call) for call in calls)
-        rows.border_subtitle = Content(self._count())
+        rows.border_title = _("Calls on this PC, for the server cannot be asked") if own else _("Calls")
+        rows.rows = tuple(self._row(call) for call in calls) + tuple(self._own_row(call) for call in own)
+        rows.border_subtitle = Content(self._count(len(calls) + len(own)))
         empty = self.query_one("#empty", Static)
-        rows.display, empty.display = bool(calls), not calls
-        if not calls:
+        rows.display, empty.display = bool(rows.rows), not rows.rows
+        if not rows.rows:
             empty.update(Content(self._why_empty()))
         self._preview()
 
     def _row(self, call: CallSummary) -> Row:
         state = words.call_state(call.state, self.session.progress.get(call.call_id))
+        return self._cells(call, state, self._remark(call))
+
+    def _own_row(self, own: OwnCall) -> Row:
+        return self._cells(own.call.summary, own.word, own.problem or own.call.summary.snippet)
+
+    def _cells(self, call: CallSummary, state: words.Word, remark: str) -> Row:
         return Row(
             call.call_id,
             (
@@ -221,7 +243,7 @@ class Calls(Page):
                 Content(words.clean(call.remote_party) or "–"),
                 Content(words.clock(call.duration_s)),
                 Content(words.clean(call.language)),
-                Content.styled(words.clean(self._remark(call)), "$text-muted"),
+                Content.styled(words.clean(remark), "$text-muted"),
             ),
         )
 
@@ -230,8 +252,7 @@ class Calls(Page):
             return _("with {extension}: {snippet}").format(extension=call.claimed_by, snippet=call.snippet)
         return call.error or call.snippet
 
-    def _count(self) -> str:
-        count = len(self._calls)
+    def _count(self, count: int) -> str:
         more = "+" if self._shown and self._shown.cursor else ""
         return ngettext("{count} call", "{count} calls", count).format(count=f"{count}{more}")
 
@@ -256,8 +277,9 @@ class Calls(Page):
 
     def _preview(self) -> None:
         key = self.query_one(Rows).key
-        call = next((call for call in self._calls if call.call_id == key), None)
-        self.query_one("#preview", Static).update(words.clean(self._remark(call)) if call else "")
+        remarks = {own.call.summary.call_id: own.problem or own.call.summary.snippet for own in self._own}
+        remarks |= {call.call_id: self._remark(call) for call in self._calls}
+        self.query_one("#preview", Static).update(words.clean(remarks.get(key, "")))
 
     # Moving
 

@@ -180,7 +180,7 @@ class Dashboard(Page):
         found = {journey.call_id: journey for journey in self._journeys()}.get(call_id)
         if found is None:
             return
-        if found.on_server:
+        if found.on_server or self.session.own.has_draft(call_id):
             self.post_message(self.OpenCall(call_id))
         else:
             self.notify(_("It can be read when the server has it and has transcribed it."), markup=False)

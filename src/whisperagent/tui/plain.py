@@ -8,17 +8,20 @@ the run with the error's exit code.
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from whisperagent import console, wire
 from whisperagent.client import Client
+from whisperagent.drafts import OwnDraft
 from whisperagent.errors import ServerRefused, UsageError, WhisperError
 from whisperagent.i18n import _, ngettext
-from whisperagent.tui import call_words, doubts, words
+from whisperagent.tui import call_words, difference, doubts, words
+from whisperagent.tui.difference import Line
 from whisperagent.tui.drafts import Drafts, TicketText
+from whisperagent.tui.own_calls import OwnCalls, with_draft
 from whisperagent.wire import CallState
 
 T = TypeVar("T")
@@ -27,29 +30,66 @@ TICKET_S = 20.0
 POLL_S = 0.25
 PRIORITIES: tuple[Literal["NONE", "LOW", "MEDIUM", "HIGH"], ...] = ("NONE", "LOW", "MEDIUM", "HIGH")
 LISTED = 20
+COLOURS = {"removed": "red", "added": "green"}
 
 
-def review(client: Client, drafts: Drafts, call_id: str = "") -> None:
+def review(client: Client, drafts: Drafts, own: OwnCalls, call_id: str = "") -> None:
     """Read commands from stdin until `quit` or its end.
 
     call_id: to open at once; `latest` is the newest call to review; empty shows the list.
-    raises WhisperError: the server cannot be reached at the start, or, in a script, anything went wrong.
+    raises WhisperError: the server cannot be reached at the start and this PC has no call, or, in a script,
+    anything went wrong.
     """
     with asyncio.Runner() as runner:
         try:
-            PlainReview(client, drafts, runner.run).run(call_id)
+            PlainReview(client, drafts, own, runner.run).run(call_id)
         finally:
             runner.run(client.__aexit__(None, None, None))
+
+
+def compare(client: Client, own: OwnCalls, call_id: str, *, json: bool) -> None:
+    """Print what differs between this PC's draft of a call and the server's transcript.
+
+    raises UsageError: one of them is not there. WhisperError: as `Client.call`; the draft cannot be opened.
+    """
+    draft = own.draft(call_id)
+    with asyncio.Runner() as runner:
+        try:
+            call = runner.run(client.call(call_id))
+        finally:
+            runner.run(client.__aexit__(None, None, None))
+    lines = _compared(draft, call.transcript)
+    if not json:
+        _print_difference(lines, draft.model if draft else "", colours=True)
+        return
+    removed, added = difference.count(lines)
+    console.print_json(
+        {
+            "call_id": call_id,
+            "draft_model": draft.model if draft else "",
+            "model": call.transcript.model if call.transcript else "",
+            "removed": removed,
+            "added": added,
+            "lines": lines,
+        }
+    )
 
 
 class PlainReview:
     """wait: runs one request to its end."""
 
     def __init__(
-        self, client: Client, drafts: Drafts, wait: Callable[[Coroutine[Any, Any, Any]], Any]
+        self,
+        client: Client,
+        drafts: Drafts,
+        own: OwnCalls,
+        wait: Callable[[Coroutine[Any, Any, Any]], Any],
     ) -> None:
         self._client = client
         self._drafts = drafts
+        self._own = own
+        self._own_draft: OwnDraft | None = None
+        self._drafted = False
         self._wait = wait
         self._listed: tuple[wire.CallSummary, ...] = ()
         self._call: wire.Call | None = None
@@ -71,6 +111,7 @@ class PlainReview:
             "priority": self.priority,
             "approve": self.approve,
             "reject": self.reject,
+            "compare": self.compare,
             "help": self.help,
         }
 
@@ -102,7 +143,15 @@ class PlainReview:
 
     def list(self, _rest: str) -> None:
         """The calls to review, numbered."""
-        self._listed = self._ask(self._client.calls(state=CallState.TRANSCRIBED, limit=LISTED)).items
+        try:
+            self._listed = self._ask(self._client.calls(state=CallState.TRANSCRIBED, limit=LISTED)).items
+        except WhisperError as problem:
+            own = self._own.look(self._own.items())
+            if not own:
+                raise
+            console.say(problem.in_words())
+            console.say(_("these calls are on this PC; what can be read of them are drafts"))
+            self._listed = tuple(one.call.summary for one in own)
         if not self._listed:
             console.say(_("nothing to review"))
         for number, call in enumerate(self._listed, 1):
@@ -130,17 +179,28 @@ class PlainReview:
         self._introduce()
 
     def _load(self, call_id: str) -> None:
-        call = self._ask(self._client.call(call_id))
+        own = self._own.find(call_id)
+        self._own_draft, self._drafted = own.draft if own else None, False
+        try:
+            call = self._ask(self._client.call(call_id))
+        except WhisperError:
+            if own is None or own.draft is None:
+                raise
+            call, self._drafted = own.call, True
+        if call.transcript is None and self._own_draft is not None:
+            call, self._drafted = with_draft(call, self._own_draft), True
         kept = self._drafts.load(call_id).ticket
         self._call = call
         self._ticket = kept or (TicketText.of(call.draft) if call.draft else TicketText())
 
     def _introduce(self) -> None:
         call = self._opened
-        state = words.call_state(call.summary.state).text
+        state = (words.own_draft() if self._drafted else words.call_state(call.summary.state)).text
         facts = call_words.facts(call.summary, words.now()).replace(" · ", ", ")
         console.print_data(_("{what}: {why}").format(what=state, why=facts))
-        if notice := call_words.notice(call, self._client.headers[wire.EXTENSION_HEADER]):
+        if self._drafted and self._own_draft is not None:
+            console.print_data(call_words.draft_notice(self._own_draft, words.now()))
+        elif notice := call_words.notice(call, self._client.headers[wire.EXTENSION_HEADER]):
             console.print_data(notice)
         doubtful = sum(map(doubts.doubtful, self._segments))
         count = len(self._segments)
@@ -221,13 +281,18 @@ class PlainReview:
 
     def edit(self, rest: str) -> None:
         """`edit 3` asks for the text, `edit 3 the text` has it."""
-        self._must_wait_for_review()
+        if not self._drafted:
+            self._must_wait_for_review()
         number, _space, text = rest.partition(" ")
         segment, place = self._segment(number)
         if not text:
             self._read(segment, place)
             text = _asked(_("new text: ")) or ""
-        if text and text != segment.text:
+        if self._drafted:
+            self._own.correct(self._opened.summary.call_id, segment.id, text or segment.text)
+            self._load(self._opened.summary.call_id)
+            self._read(self._segments[place - 1], place)
+        elif text and text != segment.text:
             self._drafts.keep_text(self._opened.summary.call_id, segment.id, text)
             self._correct(wire.SegmentEdit(id=segment.id, text=text))
 
@@ -272,9 +337,19 @@ class PlainReview:
         }
 
     def _must_wait_for_review(self) -> None:
+        if self._drafted:
+            raise UsageError(
+                _("this is a draft"), why=_("what is approved is the transcript that the server will make")
+            )
         if not call_words.reviewable(self._opened):
             state = words.call_state(self._opened.summary.state).text
             raise UsageError(_("this call cannot be changed: {state}").format(state=state))
+
+    def compare(self, _rest: str) -> None:
+        """What differs between the draft and the server's transcript."""
+        transcript = None if self._drafted else self._opened.transcript
+        lines = _compared(self._own_draft, transcript)
+        _print_difference(lines, self._own_draft.model if self._own_draft else "", colours=False)
 
     # The ticket
 
@@ -386,6 +461,7 @@ class PlainReview:
             _("edit NUMBER, edit NUMBER TEXT: correct a segment; speaker NUMBER: the other side said it"),
             _("save: send corrections that could not be sent"),
             _("ticket: as it will be; subject TEXT; body: lines until a single dot; priority low"),
+            _("compare: what differs between a draft of this PC and the transcript"),
             _("approve: send the ticket; reject WHY: make none; quit"),
         ):
             console.print_data(line)
@@ -393,6 +469,31 @@ class PlainReview:
     def _ask(self, request: Coroutine[Any, Any, T]) -> T:
         answer: T = self._wait(request)
         return answer
+
+
+def _compared(draft: OwnDraft | None, transcript: wire.Transcript | None) -> Sequence[Line]:
+    """raises UsageError: one of them is not there."""
+    if draft is None:
+        raise UsageError(_("this PC has no draft of this call"), fix=_("`wa queue list` shows its calls"))
+    if transcript is None:
+        raise UsageError(_("the server has not transcribed this call yet"))
+    return difference.difference(draft.as_corrected(), transcript.segments)
+
+
+def _print_difference(lines: Sequence[Line], model: str, *, colours: bool) -> None:
+    console.print_data(difference.summary(lines, model))
+    for line in lines:
+        runs = [words.clean(str(run)) for run in line.runs]
+        if colours:
+            runs = [
+                console.styled(text, COLOURS[run.kind]) if run.kind in COLOURS else text
+                for run, text in zip(line.runs, runs, strict=True)
+            ]
+        console.print_data(
+            _("{time} {speaker}: {text}").format(
+                time=words.clock(line.start_s), speaker=words.speaker(line.speaker), text=" ".join(runs)
+            )
+        )
 
 
 def _settled(call: wire.Call) -> bool:

@@ -1,7 +1,8 @@
 """The review of one call: its words beside the ticket they become.
 
 Corrections are sent one by one, each with the version it was made on; what cannot be sent stays on this PC
-(drafts.py) and is shown as not saved. The ticket is ours alone until the call is approved.
+(drafts.py) and is shown as not saved. The ticket is ours alone until the call is approved. While the server
+has no words, those that this PC has drafted by itself are shown (own_calls.py).
 """
 
 import asyncio
@@ -17,13 +18,17 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 
 from whisperagent import wire
+from whisperagent.drafts import OwnDraft
 from whisperagent.errors import ServerRefused, WhisperError
 from whisperagent.i18n import _, deferred, ngettext
 from whisperagent.tui import call_words, words
 from whisperagent.tui.base import Page
+from whisperagent.tui.compare import Compare
 from whisperagent.tui.dialogs import Approve, Discard
+from whisperagent.tui.difference import difference
 from whisperagent.tui.drafts import Draft, TicketText
 from whisperagent.tui.editor import Edited, Editor
+from whisperagent.tui.own_calls import with_draft
 from whisperagent.tui.session import Changes, Session
 from whisperagent.tui.ticket import TicketPanel
 from whisperagent.tui.transcript import Transcript
@@ -64,6 +69,13 @@ class Review(Page):
         ),
         Binding(
             "d", "discard", deferred("Discard"), id="discard", tooltip=deferred("Make no ticket of this call")
+        ),
+        Binding(
+            "v",
+            "compare",
+            deferred("Compare"),
+            id="compare",
+            tooltip=deferred("What differs between this PC's draft and the transcript"),
         ),
         Binding(
             "y", "copy", deferred("Copy"), show=False, id="copy", tooltip=deferred("Copy the transcript")
@@ -114,6 +126,8 @@ class Review(Page):
         self.call_id = call_id
         self.call: wire.Call | None = None
         self._draft = Draft()
+        self._own: OwnDraft | None = None
+        self._drafted = False
         self._problem: WhisperError | None = None
         self._claimed = False
         self._sending = asyncio.Lock()
@@ -146,13 +160,21 @@ class Review(Page):
 
     @work(exclusive=True, group="load")
     async def action_reload(self) -> None:
+        own = await asyncio.to_thread(self.session.own.find, self.call_id)
+        self._own = own.draft if own else None
         try:
-            self._take(await self.session.client.call(self.call_id))
+            call = await self.session.client.call(self.call_id)
         except WhisperError as problem:
             self.session.lost(problem)
+            if own is not None and own.draft is not None and (self.call is None or self._drafted):
+                self._take(own.call, drafted=True)
             self._problem = problem
             self._show_notice()
             return
+        if call.transcript is None and self._own is not None:
+            self._take(with_draft(call, self._own), drafted=True)
+            return
+        self._take(call)
         await self._claim()
 
     async def _claim(self) -> None:
@@ -164,9 +186,9 @@ class Review(Page):
         if changes.touch(self.call_id):
             self.action_reload()
 
-    def _take(self, call: wire.Call) -> None:
-        """Show `call`, with what this PC has of its own on top."""
-        before, self.call, self._problem = self.call, call, None
+    def _take(self, call: wire.Call, *, drafted: bool = False) -> None:
+        """Show `call`, with what this PC has of its own on top. drafted: its words are this PC's draft."""
+        before, self.call, self._problem, self._drafted = self.call, call, None, drafted
         self._draft = self._without_what_is_saved(self.session.drafts.load(self.call_id))
         transcript = self.query_one(Transcript)
         transcript.segments = call.transcript.segments if call.transcript else ()
@@ -200,12 +222,16 @@ class Review(Page):
 
     @property
     def _open_for_review(self) -> bool:
-        return self.call is not None and call_words.reviewable(self.call)
+        return self.call is not None and not self._drafted and call_words.reviewable(self.call)
 
     # What is shown
 
     def _show_call(self, call: wire.Call) -> None:
-        state = words.call_state(call.summary.state, self.session.progress.get(self.call_id))
+        state = (
+            words.own_draft()
+            if self._drafted
+            else words.call_state(call.summary.state, self.session.progress.get(self.call_id))
+        )
         facts = call_words.facts(call.summary, self.session.now())
         self.query_one("#call", Static).update(Content.assemble((f"{state}  ", f"bold {state.style}"), facts))
 
@@ -225,6 +251,8 @@ class Review(Page):
         notice.update(Content(text))
 
     def _notice(self) -> str:
+        if self._drafted and self._own is not None:
+            return call_words.draft_notice(self._own, self.session.now())
         if self._problem is not None:
             again = _("r asks again; what you have written is kept on this PC.")
             return f"{words.problem(self._problem)}\n{again}"
@@ -252,19 +280,42 @@ class Review(Page):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only a call that waits for review can be changed; the keys that do are not shown otherwise."""
+        if action == "compare":
+            return self._own is not None and not self._drafted and bool(self._segments)
+        if action == "edit" and self._drafted:
+            return True
         if action in ("approve", "edit", "speaker", "discard"):
             return self._open_for_review
         return True
 
     def action_edit(self) -> None:
-        if segment := self.query_one(Transcript).current:
+        segment = self.query_one(Transcript).current
+        if segment is not None and self._drafted:
+            self._open_draft_editor(segment)
+        elif segment is not None:
             self._open_editor(segment, self._draft.texts.get(segment.id, segment.text), theirs=False)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        if self._open_for_review:
+        if self._open_for_review or self._drafted:
             self.action_edit()
+
+    def _open_draft_editor(self, segment: wire.Segment) -> None:
+        """A draft is this PC's own: what is written is kept in it, and there is nobody to send it to."""
+
+        def keep(text: str) -> None:
+            try:
+                self.session.own.correct(self.call_id, segment.id, text)
+            except WhisperError as problem:
+                self._complain(problem)
+            except OSError as problem:
+                self._warn_draft(problem)
+
+        def left(_edited: Edited | None) -> None:
+            self.action_reload()
+
+        self.app.push_screen(Editor(segment, segment.text, theirs=False, keep=keep), left)
 
     def _open_editor(self, segment: wire.Segment, text: str, *, theirs: bool) -> None:
         def keep(written: str) -> None:
@@ -424,6 +475,12 @@ class Review(Page):
                 self._take(call)
 
     # Going elsewhere
+
+    def action_compare(self) -> None:
+        """The draft is of before; the transcript is as it stands now, corrections included."""
+        if self._own is not None and not self._drafted:
+            lines = difference(self._own.as_corrected(), self._segments)
+            self.app.push_screen(Compare(self.session, lines, self._own.model))
 
     def action_copy(self) -> None:
         if self.call is not None:

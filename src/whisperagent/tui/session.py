@@ -1,4 +1,4 @@
-"""What all screens share: one client, one review channel, the drafts on this PC, the clock.
+"""What all screens share: one client, one review channel, what lies on this PC, the clock.
 
 `follow` listens to the channel and gathers its events until `flush`, so that a burst (a replay after a
 night, a long transcription) becomes one `Changes`. Events are hints: who gets one asks the server again.
@@ -18,6 +18,7 @@ from whisperagent.errors import WhisperError
 from whisperagent.settings import Loaded, token
 from whisperagent.tui.drafts import Drafts
 from whisperagent.tui.observed import Pc
+from whisperagent.tui.own_calls import OwnCalls
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Session:
         self.client = Client(self.url, self.extension, token(), settings.server.timeout_s)
         self.channel = self.client.channel()
         self.drafts = Drafts(loaded.paths.home / "drafts")
+        self.own = OwnCalls(loaded.paths)
         self.now = now
         self.pulse: Signal[None] = Signal(owner, "pulse")
         self.changes: Signal[Changes] = Signal(owner, "changes")

@@ -114,6 +114,11 @@ def spool_state(state: SpoolState) -> Word:
     return words[state]
 
 
+def own_draft() -> Word:
+    """A call of this PC that the server cannot show, and this PC has written down."""
+    return Word("✎", _("draft"), "$text-accent")
+
+
 def ticket_state(state: TicketState) -> Word:
     words = {
         TicketState.DRAFT: Word("○", _("draft"), "$text-muted"),
