@@ -62,7 +62,7 @@ class Weather:
     rate: int = 200
     outside: float = 0.2
     server: float = 0.2
-    jumps: float = 0.1
+    jumps: float = 0.15
     network: float = 0.5
 
 
@@ -89,9 +89,9 @@ class House:
         self._chance = Random(seed)
         self._weather = weather
         self._no_sync = no_sync
-        port = _free_port()
+        port = free_port()
         self.network = Network(port, Random(seed + 1), weather.network)
-        self.network.on_cut = self.kill_server
+        self.network.on_cut = self._strike
         self.pc, self.server_home = root / "pc", root / "server"
         for home in (self.pc, self.server_home):
             home.mkdir(parents=True)
@@ -244,10 +244,15 @@ class House:
 
     def kill_server(self) -> None:
         """kill -9, from outside, at this moment; `storm` starts it again."""
+        if self._strike():
+            self.faults["server: kill -9"] += 1
+
+    def _strike(self) -> bool:
         with contextlib.suppress(ProcessLookupError):
             if self._server is not None and self._server.runs:
                 os.kill(self._server.pid, signal.SIGKILL)
-                self.faults["server: kill -9"] += 1
+                return True
+        return False
 
     # The calm
 
@@ -317,7 +322,8 @@ class House:
         self.network.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -42,7 +42,7 @@ class Network:
     def __init__(self, target: int, chance: Random, rate: float = 0.0) -> None:
         self.rate = rate
         self.counts: Counter[str] = Counter()
-        self.on_cut: Callable[[], None] = lambda: None
+        self.on_cut: Callable[[], object] = lambda: None
         self._target = ("127.0.0.1", target)
         self._chance = chance
         self._late: list[bytes] = []

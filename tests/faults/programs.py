@@ -75,6 +75,13 @@ def worker(orders: Orders) -> None:
     _as_wa(orders, lambda loaded, _control: run(loaded))
 
 
+def retry(orders: Orders) -> None:
+    """`wa server retry --all`."""
+    from whisperserver.cli.server import retry as begin_anew
+
+    _as_wa(orders, lambda _loaded, _control: begin_anew(None, everything=True))
+
+
 def standin(orders: Orders) -> None:
     """`wa server standin ninjaone`: it is not what is tested, so nothing of it fails."""
     from whisperserver.tickets import standin as ninjaone
