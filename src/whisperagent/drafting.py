@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from whisperagent import sealed
-from whisperagent.drafts import OwnDraft, OwnDrafts
+from whisperagent.drafts import OwnDraft, OwnDrafts, no_key
 from whisperagent.errors import NotInstalled, WhisperError
 from whisperagent.i18n import _
 from whisperagent.keys import Keys
@@ -35,6 +35,7 @@ from whisperagent.spool import RECORDING, Item, Spool
 from whisperagent.wire import Segment, SpoolState
 
 LOOK_S = 2.0
+TIDY_S = 60.0
 WATCH_S = 0.25
 """How soon a child ends when a call comes."""
 TRIES = 3
@@ -46,6 +47,7 @@ START_S, PACE = 300.0, 20.0
 NOT_READY = 2
 """What a child ends with when no call can be drafted here."""
 NEEDED = ("faster_whisper", "av")
+PROGRAM = (sys.executable, "-m", "whisperagent", "--quiet", "transcribe", "--draft", "--json")
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +117,8 @@ def no_model(name: str) -> WhisperError | None:
 class Drafter:
     """Drafts what `spool` holds into `drafts`.
 
-    away_s: for how long nothing could be sent. idle: no call is up, nor may be. problem: why no call can be
-    drafted here.
+    away_s: for how long nothing could be sent. idle: no call is up, nor may be. program: is given the model
+    and the files.
     """
 
     def __init__(
@@ -129,8 +131,10 @@ class Drafter:
         away_s: Callable[[], float],
         idle: Callable[[], bool],
         tell: Tell,
+        program: Sequence[str] = PROGRAM,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.problem: WhisperError | None = None
+        self._problem: WhisperError | None = None
         self._drafts = drafts
         self._spool = spool
         self._keys = keys
@@ -138,51 +142,60 @@ class Drafter:
         self._away_s = away_s
         self._idle = idle
         self._tell = tell
+        self._program = program
+        self._clock = clock
         self._failed: dict[str, _Failed] = {}
         self._closed: set[str] = set()
-        self._not_before = 0.0
+        self._not_before = clock()
         self._nothing_in: tuple[int, ...] = ()
+        self._tidy_at = self._not_before
+
+    @property
+    def problem(self) -> WhisperError | None:
+        """Why no call can be drafted here, while some should be."""
+        return self._problem if self._away_s() >= self._rules.after_s else None
 
     async def run(self) -> None:
         """Until cancelled; a child that is at work then ends."""
         while True:
-            self.tidy()
-            if self._idle() and self._away_s() >= self._rules.after_s:
-                await self._round()
+            await self.look()
             await asyncio.sleep(LOOK_S)
 
-    def tidy(self) -> None:
-        """A draft goes with the recordings of its call, however these went."""
-        for call_id in self._drafts.call_ids():
-            if not self._recorded(call_id):
-                self._drafts.remove(call_id)
-
-    async def _round(self) -> None:
-        """One draft, if there is something to draft."""
-        if time.monotonic() < self._not_before:
+    async def look(self) -> None:
+        """One draft, if this is the time for it and there is a call."""
+        if self._clock() >= self._tidy_at:
+            self._tidy()
+        if not self._idle() or self._away_s() < self._rules.after_s or self._clock() < self._not_before:
             return
         stamp = self._spool.changed()
         if stamp == self._nothing_in:
             return
-        if (parts := self._next()) is None:
+        parts = self._next()
+        if parts is None:
             # A call that is to be tried again waits for a time, not for a change.
-            self._nothing_in = () if self._failed else stamp
-            return
-        if (problem := missing()) is not None:
-            self._not_ready(problem)
+            waits = any(failed.times < TRIES for failed in self._failed.values())
+            self._nothing_in = () if waits else stamp
             return
         try:
-            ring = await asyncio.to_thread(self._keys.mine)
-            if ring is None or not _opens(ring, parts):
-                self._closed.add(parts[0].call_id)
-                return
-            await self._draft(parts, ring)
+            await self._try(parts)
         except Interrupted:
             return
         except FileNotFoundError:
             return  # it has just moved on; the next look finds it
         except OSError as problem:
-            self._not_ready(WhisperError(_("this PC cannot draft calls"), why=str(problem)))
+            self._not_ready(
+                WhisperError(_("this PC cannot draft calls"), why=problem.strerror or str(problem))
+            )
+        except WhisperError as problem:
+            self._not_ready(problem)
+
+    def _tidy(self) -> None:
+        """A draft goes with the recordings of its call, however these went."""
+        self._tidy_at = self._clock() + TIDY_S
+        if drafted := self._drafts.call_ids():
+            recorded = {path.name.partition(".")[0] for path in self._spool.root.glob(f"*/*{RECORDING}")}
+            for call_id in drafted - recorded:
+                self._drafts.remove(call_id)
 
     # Which call
 
@@ -191,7 +204,7 @@ class Drafter:
         calls: dict[str, list[Item]] = defaultdict(list)
         for item in self._spool.waiting():
             calls[item.call_id].append(item)
-        now = time.monotonic()
+        now = self._clock()
         for call_id in sorted(calls.keys() - self._drafts.call_ids() - self._closed, reverse=True):
             failed = self._failed.get(call_id)
             if failed is not None and (failed.times >= TRIES or now < failed.again_at):
@@ -209,22 +222,31 @@ class Drafter:
         parts = [item for item in found if item.size and item.state is not SpoolState.RECORDING]
         return parts if _complete(parts) else None
 
-    def _recorded(self, call_id: str) -> bool:
-        """Is there any recording of this call?"""
-        return any(True for _path in self._spool.root.glob(f"*/{call_id}.*{RECORDING}"))
-
     # One draft
 
+    async def _try(self, parts: Sequence[Item]) -> None:
+        """raises Interrupted. NotInstalled: the extra is not here. WhisperError: no call can be drafted here.
+
+        OSError: as the system says.
+        """
+        if (problem := missing()) is not None:
+            raise problem
+        ring = await asyncio.to_thread(self._keys.mine)
+        if ring is None or not self._drafts.opened_by(ring):
+            raise no_key()
+        if _opens(ring, parts):
+            await self._draft(parts, ring)
+        else:
+            self._closed.add(parts[0].call_id)
+
     async def _draft(self, parts: Sequence[Item], ring: Keyring) -> None:
-        """raises Interrupted."""
+        """raises as `_try`."""
         call_id = parts[0].call_id
-        limit_s = START_S + PACE * sum(item.duration_s for item in parts)
-        began = time.monotonic()
-        code, out, err = await self._child(call_id, [item.path for item in parts], ring, limit_s)
+        began = self._clock()
+        code, out, err = await self._child([item.path for item in parts], ring, _limit_s(parts))
         if code == NOT_READY:
-            self._not_ready(WhisperError(_("this PC cannot draft calls"), why=_said(err)))
-            return
-        self.problem = None
+            raise WhisperError(_("this PC cannot draft calls"), why=_said(err))
+        self._problem = None
         try:
             written = msgspec.json.decode(out, type=_Written) if code == 0 else None
         except msgspec.MsgspecError:
@@ -244,17 +266,14 @@ class Drafter:
                 segments=written.segments,
             )
         )
-        self.tidy()  # it may have been made private, or been dropped, while its words were written down
+        self._tidy()  # it may have been made private, or been dropped, while its words were written down
         self._failed.pop(call_id, None)
-        self._tell("drafted", call_id, model=written.model, seconds=round(time.monotonic() - began, 1))
+        self._tell("drafted", call_id, model=written.model, seconds=round(self._clock() - began, 1))
 
-    async def _child(
-        self, call_id: str, files: Iterable[Path], ring: Keyring, limit_s: float
-    ) -> tuple[int, bytes, bytes]:
+    async def _child(self, files: Sequence[Path], ring: Keyring, limit_s: float) -> tuple[int, bytes, bytes]:
         """Exit code, stdout, stderr. raises Interrupted."""
         child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "whisperagent", "--quiet", "transcribe", "--draft", "--json"),
+            *self._program,
             *("--model", self._rules.model, *map(str, files)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -268,11 +287,11 @@ class Drafter:
         reading = asyncio.gather(child.stdout.read(), child.stderr.read())
         try:
             child.stdin.write(_keys_of(ring))
-            until = time.monotonic() + limit_s
+            until = self._clock() + limit_s
             while not (await asyncio.wait({reading}, timeout=WATCH_S))[0]:
-                if not self._idle() or not self._recorded(call_id):
+                if not self._idle() or not self._recorded(files):
                     raise Interrupted
-                if time.monotonic() > until:
+                if self._clock() > until:
                     return -1, b"", _("it took too long").encode()
             out, err = await reading
             return await child.wait(), out, err
@@ -282,14 +301,18 @@ class Drafter:
             await asyncio.gather(reading, return_exceptions=True)
             await child.wait()
 
+    def _recorded(self, files: Iterable[Path]) -> bool:
+        """Is any of these still in the spool, wherever?"""
+        return any((self._spool.root / state / file.name).exists() for state in SpoolState for file in files)
+
     def _not_ready(self, problem: WhisperError) -> None:
-        self.problem = problem
-        self._not_before = time.monotonic() + AGAIN_S
+        self._problem = problem
+        self._not_before = self._clock() + AGAIN_S
 
     def _give_up(self, call_id: str, why: str) -> None:
         """For now, and in the end for good."""
         times = self._failed[call_id].times + 1 if call_id in self._failed else 1
-        self._failed[call_id] = _Failed(times, time.monotonic() + AGAIN_S * 2 ** (times - 1))
+        self._failed[call_id] = _Failed(times, self._clock() + AGAIN_S * 2 ** (times - 1))
         log.warning("call %s is not drafted, try %d of %d: %s", call_id, times, TRIES, why)
         if times == TRIES:
             self._tell("undrafted", call_id, reason=why)
@@ -298,6 +321,10 @@ class Drafter:
 def _complete(parts: Sequence[Item]) -> bool:
     numbers = [item.part for item in parts]
     return bool(parts) and parts[-1].entry.metadata.last and numbers == [*range(1, len(parts) + 1)]
+
+
+def _limit_s(parts: Iterable[Item]) -> float:
+    return START_S + PACE * sum(item.duration_s for item in parts)
 
 
 def _opens(ring: Keyring, parts: Iterable[Item]) -> bool:

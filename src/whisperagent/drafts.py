@@ -20,6 +20,7 @@ from whisperagent import files, sealed
 from whisperagent.errors import SealedError, WhisperError
 from whisperagent.i18n import _
 from whisperagent.localkey import LocalKey
+from whisperagent.sealed import Keyring
 from whisperagent.spool import RECORDING
 from whisperagent.wire import Segment, is_call_id
 
@@ -66,11 +67,16 @@ class OwnDrafts:
         except FileNotFoundError:
             return None
 
+    def opened_by(self, ring: Keyring | None) -> bool:
+        """Has `ring` the key that drafts are sealed to? raises OSError: a file cannot be read."""
+        own = self._own.public()
+        return own is not None and ring is not None and sealed.key_id(own) in ring.by_id()
+
     def keep(self, draft: OwnDraft) -> None:
         """raises WhisperError: this PC has no key. OSError: it cannot be written."""
         public = self._own.public()
         if public is None:
-            raise _no_key()
+            raise no_key()
         content = io.BytesIO()
         writer = sealed.Writer(content, [public], uuid.UUID(draft.call_id).bytes)
         writer.write(msgspec.json.encode(draft))
@@ -90,7 +96,7 @@ class OwnDrafts:
         if self._private is None:
             self._private = self._own.private()
         if self._private is None:
-            raise _no_key()
+            raise no_key()
         try:
             reader = sealed.Reader(io.BytesIO(content), self._private)
             draft = msgspec.json.decode(b"".join(reader.segments()), type=OwnDraft)
@@ -121,7 +127,8 @@ class OwnDrafts:
         return self._folder / f"{call_id}{RECORDING}"
 
 
-def _no_key() -> WhisperError:
+def no_key() -> WhisperError:
+    """What is said where this PC's own key is not to be had."""
     return WhisperError(
         _("the key of this PC cannot be had"),
         why=_("the system's keyring does not give it"),

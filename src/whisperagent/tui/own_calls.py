@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from textwrap import shorten
 
 import msgspec
 
@@ -90,8 +91,10 @@ class OwnCalls:
         state = min((item.state for item in parts), key=list(SpoolState).index)
         try:
             draft = self.draft(parts[0].call_id)
-        except (OSError, WhisperError) as problem:
+        except OSError as problem:
             return OwnCall(_call(parts, None), state, problem=str(problem))
+        except WhisperError as problem:
+            return OwnCall(_call(parts, None), state, problem=problem.in_words())
         return OwnCall(_call(parts, draft), state, draft)
 
 
@@ -121,7 +124,7 @@ def _call(parts: list[Item], draft: OwnDraft | None) -> wire.Call:
         remote_party=first.remote_party,
         direction=first.direction,
         language=draft.language if draft else "",
-        snippet=said[:SNIPPET],
+        snippet=shorten(said, SNIPPET, placeholder=" …"),
     )
     call = wire.Call(summary=summary, parts=())
     return with_draft(call, draft) if draft else call

@@ -242,6 +242,7 @@ class Review(Page):
         if not panel.has_focus_within or not self._open_for_review:
             panel.text = ours or (TicketText.of(draft) if draft else TicketText())
         panel.locked = not self._open_for_review
+        panel.display = not self._drafted
         panel.show(call.ticket)
 
     def _show_notice(self) -> None:
@@ -282,8 +283,8 @@ class Review(Page):
         """Only a call that waits for review can be changed; the keys that do are not shown otherwise."""
         if action == "compare":
             return self._own is not None and not self._drafted and bool(self._segments)
-        if action == "edit" and self._drafted:
-            return True
+        if self._drafted and action in ("edit", "ticket", "keep"):
+            return action == "edit"
         if action in ("approve", "edit", "speaker", "discard"):
             return self._open_for_review
         return True
@@ -312,7 +313,9 @@ class Review(Page):
             except OSError as problem:
                 self._warn_draft(problem)
 
-        def left(_edited: Edited | None) -> None:
+        def left(edited: Edited | None) -> None:
+            if edited is not None:
+                keep(edited.text)
             self.action_reload()
 
         self.app.push_screen(Editor(segment, segment.text, theirs=False, keep=keep), left)
