@@ -16,7 +16,7 @@ import psutil
 import pytest
 from advanced_alchemy.base import orm_registry
 from msgspec.structs import replace
-from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -194,6 +194,23 @@ def test_a_database_is_only_brought_up_to_date_once(store: Store) -> None:
     database.migrate(store.path)
     assert store.state(call_id)[0] == "received"
     assert store.path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("table", ["calls", "parts", "tickets"])
+def test_a_server_that_is_broken_off_while_it_makes_its_database_starts_again(
+    tmp_path: Path, table: str
+) -> None:
+    def break_off(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if f"CREATE TABLE {table} " in statement:
+            raise KeyboardInterrupt
+
+    event.listen(Engine, "after_cursor_execute", break_off)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            database.migrate(tmp_path / "calls.db")
+    finally:
+        event.remove(Engine, "after_cursor_execute", break_off)
+    database.migrate(tmp_path / "calls.db")
 
 
 @pytest.mark.parametrize(
