@@ -19,11 +19,12 @@ def ctrl_c() -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty WA_HOME; nothing of the developer's own settings or language leaks into a test."""
+    """An empty WA_HOME; nothing of the developer's settings, language or keyring leaks into a test."""
     where = tmp_path / "home"
     where.mkdir()
     monkeypatch.setenv("WA_HOME", str(where))
     monkeypatch.setenv("WA_UI__LANGUAGE", "en")
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     for name in ("WA_CONFIG", "WA_TOKEN", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return where

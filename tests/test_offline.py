@@ -19,9 +19,8 @@ PATIENCE_S = 120.0
 
 
 @pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+def line(tmp_path: Path) -> Iterator[Line]:
     """A line whose server does not run, with a PC in offline mode."""
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     with lines.line(tmp_path / "line") as made:
         for key, value in (("enabled", "true"), ("after_s", "1"), ("model", "demo")):
             said(wa(made, "config", "set", f"offline.{key}", value))

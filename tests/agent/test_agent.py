@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from tests.agent.fake_server import FakeServer
 from tests.agent.fakes import READY, TALKING, Script, ScriptedHost, ScriptedSource, play, until
 from tests.agent.processes import AgentProcess
-from whisperagent import wire
+from whisperagent import sealed, wire
 from whisperagent.agent import Agent, Moment
 from whisperagent.errors import (
     AlreadyRunning,
@@ -209,6 +209,30 @@ def test_it_says_when_nothing_can_be_sent_and_when_that_is_over(loaded: Load, se
         await running
 
     asyncio.run(run())
+
+
+def test_without_any_server_calls_are_recorded_and_stay_and_nobody_is_alarmed(loaded: Load) -> None:
+    agent, events = follow(loaded({"server.url": ""}), CALL)
+    assert events == ["detected", "recording", "sealed", "queued"]
+    said = agent.status()
+    assert (said.server_url, said.server_error, said.error) == ("", "", "")
+    assert said.queue[wire.SpoolState.QUEUED] == 1
+
+
+def test_without_any_server_once_ends_with_the_call(loaded: Load, call: Path) -> None:
+    settings = loaded({"server.url": ""})
+    asyncio.run(Agent(settings, SimulatedHost(call, 20.0, settings.paths.home), once=True).run())
+    assert len(Spool(settings.paths.spool).waiting()) == 1
+
+
+@pytest.mark.parametrize(("setting", "keys"), [("offline.enabled", 2), ("agent.notify", 1)])
+def test_in_offline_mode_recordings_are_sealed_to_this_pc_as_well(
+    loaded: Load, setting: str, keys: int
+) -> None:
+    agent, _events = follow(loaded({setting: True}), CALL)
+    [item] = agent.spool.items()
+    with item.path.open("rb") as source:
+        assert len(sealed.recipients(source)) == keys
 
 
 def test_the_token_in_the_home_proves_who_it_is(loaded: Load, server: FakeServer, home: Path) -> None:

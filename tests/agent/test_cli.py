@@ -118,6 +118,11 @@ def test_the_status_of_a_running_agent_is_0(wa: Wa, home: Path) -> None:
     assert "calls today  3" in done.stdout
 
 
+def test_the_status_of_a_pc_without_a_server_says_so(wa: Wa, home: Path) -> None:
+    write_status(home, server_url="")
+    assert "none is named: calls stay on this PC" in wa("agent", "status").stdout
+
+
 def test_an_agent_that_died_is_called_dead(wa: Wa, home: Path) -> None:
     write_status(home, updated_at=datetime.now(UTC) - timedelta(minutes=1))
     done = wa("agent", "status")

@@ -101,6 +101,28 @@ def test_without_a_server_the_rest_of_the_pc_is_well(loaded: Load) -> None:
     assert not {"clock", "token", "key", "channel"} & set(found)
 
 
+@pytest.mark.parametrize(("offline", "result"), [(False, "warning"), (True, "ok")])
+def test_no_server_at_all_is_meant_in_offline_mode(loaded: Load, offline: bool, result: str) -> None:
+    found = examined(loaded({"server.url": "", "offline.enabled": offline, "offline.model": "demo"}))
+    assert found["server"].result == result
+    assert found["server"].what == "no server is named"
+    assert not {"clock", "token", "key", "channel"} & set(found)
+
+
+def test_a_pc_that_can_draft_its_calls_says_with_which_model(loaded: Load) -> None:
+    found = examined(loaded({"offline.enabled": True, "offline.model": "demo"}))
+    assert found["offline"].result == "ok"
+    assert "by demo" in found["offline"].what
+    assert "after 10 min" in found["offline"].what
+
+
+def test_a_model_that_is_not_there_is_found_before_it_is_needed(loaded: Load) -> None:
+    found = examined(loaded({"offline.enabled": True, "offline.model": "small"}))
+    assert found["offline"].result == "failed"
+    assert "`small`" in found["offline"].what
+    assert "wa server model pull small" in found["offline"].fix
+
+
 def test_an_address_of_something_else_is_told_apart(loaded: Load, tmp_path: Path) -> None:
     class Elsewhere(SimpleHTTPRequestHandler):
         def log_message(self, *_arguments: object) -> None:

@@ -8,16 +8,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keyring
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from keyring.backends import fail
 
 from whisperagent import drafting, sealed, wire
 from whisperagent.drafting import AGAIN_S, TRIES, Drafter
@@ -35,15 +33,6 @@ SEGMENTS = (
     Segment(id=0, start_s=0.0, end_s=1.0, speaker="agent", text="Bonjour."),
     Segment(id=1, start_s=1.0, end_s=2.0, speaker="caller", text="L'imprimante."),
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_keyring() -> Iterator[None]:
-    """The key of this PC lies in a file, not in the keyring of whoever runs the tests."""
-    before = keyring.get_keyring()
-    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-    yield
-    keyring.set_keyring(before)
 
 
 class Pc:

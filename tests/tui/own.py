@@ -3,9 +3,6 @@
 from datetime import timedelta
 from pathlib import Path
 
-import keyring
-from keyring.backends import fail
-
 from tests.tui import samples
 from whisperagent.drafts import OwnDraft, OwnDrafts
 from whisperagent.keys import Keys
@@ -20,7 +17,6 @@ DRAFT = (
 
 def drafted(home: Path, call_id: str = samples.OUTLOOK, segments: tuple[Segment, ...] = DRAFT) -> OwnDrafts:
     """Keep a draft; the key of this PC lies in its home."""
-    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     Keys(home, own=True)
     drafts = OwnDrafts(home)
     drafts.keep(
