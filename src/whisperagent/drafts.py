@@ -7,6 +7,7 @@ on the PC in clear. It lives as long as a recording of its call does.
 
 import io
 import logging
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from whisperagent.localkey import LocalKey
 from whisperagent.sealed import Keyring
 from whisperagent.spool import RECORDING
 from whisperagent.wire import Segment, is_call_id
+
+ASK_AGAIN_S = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class OwnDrafts:
         self._folder = home / "drafts"
         self._own = LocalKey(home)
         self._private: X25519PrivateKey | None = None
+        self._ask_again_at = 0.0
 
     def call_ids(self) -> set[str]:
         """Which calls have one."""
@@ -93,12 +97,9 @@ class OwnDrafts:
             content = self._path(call_id).read_bytes()
         except FileNotFoundError:
             return None
-        if self._private is None:
-            self._private = self._own.private()
-        if self._private is None:
-            raise no_key()
+        private = self._key()
         try:
-            reader = sealed.Reader(io.BytesIO(content), self._private)
+            reader = sealed.Reader(io.BytesIO(content), private)
             draft = msgspec.json.decode(b"".join(reader.segments()), type=OwnDraft)
         except (SealedError, msgspec.MsgspecError) as problem:
             raise WhisperError(_("the draft of this call cannot be opened"), why=str(problem)) from None
@@ -122,6 +123,15 @@ class OwnDrafts:
             self._path(call_id).unlink(missing_ok=True)
         except PermissionError as problem:
             log.info("%s", problem)
+
+    def _key(self) -> X25519PrivateKey:
+        """raises WhisperError: it is not to be had now. A keyring that is locked is not asked every time."""
+        if self._private is None and time.monotonic() >= self._ask_again_at:
+            self._private = self._own.private()
+            self._ask_again_at = time.monotonic() + ASK_AGAIN_S
+        if self._private is None:
+            raise no_key()
+        return self._private
 
     def _path(self, call_id: str) -> Path:
         return self._folder / f"{call_id}{RECORDING}"

@@ -135,6 +135,47 @@ def test_the_words_of_a_sealed_call_in_two_parts_come_with_their_times(seal: Sea
     assert document["segments"][-1]["start_s"] > half / SECOND
 
 
+OFFLINE_ALONE = """
+import sys
+absent = "advanced_alchemy aiosqlite alembic jwt litestar litestar_queues multipart obstore prometheus_client"
+for package in [*absent.split(), "sqlalchemy", "structlog", "uuid_utils", "uvicorn"]:
+    sys.modules[package] = None
+from whisperagent.cli import main
+main()
+"""
+"""`wa` as on a PC that has the extra `offline`, and not `server`."""
+
+
+@pytest.mark.slow
+def test_the_extra_offline_is_enough_to_draft_and_to_look_for_models(seal: Seal) -> None:
+    with wave.open(str(CALLS / "french.wav"), "rb") as sound:
+        file = seal(1, sound.readframes(10 * SECOND))
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            OFFLINE_ALONE,
+            "--quiet",
+            "transcribe",
+            "--draft",
+            "--json",
+            "--model",
+            "demo",
+            file,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    code, out, err = answer(child, KEY)
+    assert code == 0, err
+    assert "Bonjour" in out
+    listed = [sys.executable, "-c", OFFLINE_ALONE, "server", "model", "list", "--json"]
+    done = subprocess.run(listed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [model["name"] for model in json.loads(done.stdout)] == ["demo"]
+
+
 @pytest.mark.slow
 def test_whoever_started_it_is_gone_and_it_ends(seal: Seal) -> None:
     child = start("--model", "demo", seal(1, tone(1, 3600.0)))

@@ -21,6 +21,7 @@ from whisperagent import settings
 from whisperagent.tui.app import WaApp
 from whisperagent.tui.compare import Compare
 from whisperagent.tui.dashboard import Dashboard
+from whisperagent.tui.drafts import Drafts
 from whisperagent.tui.review import Review
 from whisperagent.tui.rows import Rows
 from whisperagent.wire import CallState
@@ -131,6 +132,7 @@ def test_while_the_server_transcribes_the_draft_is_shown_and_then_gives_way(
         server.put(call)
         await until_shown(pilot, "Marc Lefèvre")
         await until_shown(pilot, "Approve")
+        await until_shown(pilot, "words differ: v shows them.")
         assert "Draft, made on this PC" not in shown(pilot.app)
 
     play(app(start="calls", open_call=samples.OUTLOOK), script)
@@ -185,6 +187,30 @@ def test_in_lines_of_text_drafts_are_listed_read_and_corrected() -> None:
     assert "cannot reach" in done.stderr
     assert done.returncode == 2
     assert "this is a draft" in done.stderr
+
+
+@pytest.mark.usefixtures("waiting")
+def test_in_lines_of_text_what_differs_is_told_and_printed(server: FakeServer) -> None:
+    done = wa("--plain", samples.OUTLOOK, stdin="compare\n", url=server.url)
+    assert "words differ: `compare` shows them." in done.stdout
+    assert "00:04 caller: Bonjour, c'est Marc [-le fèvre-] {+Lefèvre+} du cabinet Moreau." in done.stdout
+    nothing = wa("--plain", samples.PRINTER, stdin="compare\n", url=server.url)
+    assert nothing.returncode == 2
+    assert "no draft of this call" in nothing.stderr
+
+
+@pytest.mark.usefixtures("waiting")
+def test_corrections_of_the_servers_words_are_not_laid_over_a_draft(home: Path) -> None:
+    Drafts(home / "drafts").keep_text(samples.OUTLOOK, 1, "a correction that was not sent")
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until_shown(pilot, "Marc le fèvre")
+        assert "not saved" not in shown(pilot.app)
+
+    play(away(open_call=samples.OUTLOOK), script)
+    done = wa("--plain", samples.OUTLOOK, stdin="read\n")
+    assert "not saved" not in done.stdout
+    assert "a correction that was not sent" not in done.stdout
 
 
 @pytest.mark.usefixtures("waiting")

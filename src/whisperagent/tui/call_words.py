@@ -1,11 +1,13 @@
 """One call in words: its headline, what matters about it now, its transcript as text."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from whisperagent import wire
 from whisperagent.drafts import OwnDraft
-from whisperagent.i18n import _
-from whisperagent.tui import words
+from whisperagent.i18n import _, ngettext
+from whisperagent.tui import difference, words
+from whisperagent.tui.difference import Line
 from whisperagent.wire import CallState
 
 
@@ -44,6 +46,18 @@ def draft_notice(draft: OwnDraft, now: datetime) -> str:
         "Draft, made on this PC by {model}, {time}. It can be corrected, not approved: the server's "
         "transcript takes its place."
     ).format(model=words.clean(draft.model), time=words.when(draft.made_at, now))
+
+
+def differs(lines: Sequence[Line], key: str) -> str:
+    """What whoever opens a call must know that this PC had drafted. key: that shows the difference."""
+    words_apart = max(difference.count(lines))
+    if not words_apart:
+        return _("This PC had drafted it, with the same words.")
+    return ngettext(
+        "This PC had drafted it, and {count} word differs: {key} shows it.",
+        "This PC had drafted it, and {count} words differ: {key} shows them.",
+        words_apart,
+    ).format(count=words_apart, key=key)
 
 
 def reviewable(call: wire.Call) -> bool:

@@ -102,6 +102,7 @@ class Calls(Page):
         self._shown: Loaded | None = None
         self._problem: WhisperError | None = None
         self._own: tuple[OwnCall, ...] = ()
+        self._looking = False
 
     def body(self) -> ComposeResult:
         yield Tabs(
@@ -149,10 +150,16 @@ class Calls(Page):
 
     # Asking
 
-    @work(exclusive=True, group="own")
+    @work(group="own")
     async def look_here(self) -> None:
-        """The server does not answer: show what this PC has."""
-        self._own = tuple(await asyncio.to_thread(self.session.own.look, self.session.pc.items))
+        """The server does not answer: show what this PC has. The system's keyring may take its time."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            self._own = tuple(await asyncio.to_thread(self.session.own.look, self.session.pc.items))
+        finally:
+            self._looking = False
         self._show()
 
     @work(exclusive=True, group="calls")

@@ -202,6 +202,9 @@ class PlainReview:
             console.print_data(call_words.draft_notice(self._own_draft, words.now()))
         elif notice := call_words.notice(call, self._client.headers[wire.EXTENSION_HEADER]):
             console.print_data(notice)
+        elif self._own_draft is not None and call.transcript is not None:
+            lines = difference.difference(self._own_draft.as_corrected(), call.transcript.segments)
+            console.print_data(call_words.differs(lines, "`compare`"))
         doubtful = sum(map(doubts.doubtful, self._segments))
         count = len(self._segments)
         console.print_data(
@@ -328,7 +331,9 @@ class PlainReview:
                 self._read(segment, number)
 
     def _unsaved(self) -> dict[int, str]:
-        """Number of the segment -> the text that only this PC has."""
+        """Number of the segment -> the text that only this PC has, over the server's."""
+        if self._drafted:
+            return {}
         kept = self._drafts.load(self._opened.summary.call_id).texts
         return {
             number: words.clean(kept[segment.id])

@@ -189,7 +189,9 @@ class Review(Page):
     def _take(self, call: wire.Call, *, drafted: bool = False) -> None:
         """Show `call`, with what this PC has of its own on top. drafted: its words are this PC's draft."""
         before, self.call, self._problem, self._drafted = self.call, call, None, drafted
-        self._draft = self._without_what_is_saved(self.session.drafts.load(self.call_id))
+        # What was written over the server's words does not belong to those of a draft.
+        kept = Draft() if drafted else self.session.drafts.load(self.call_id)
+        self._draft = self._without_what_is_saved(kept)
         transcript = self.query_one(Transcript)
         transcript.segments = call.transcript.segments if call.transcript else ()
         transcript.unsaved = frozenset(self._draft.texts)
@@ -259,7 +261,12 @@ class Review(Page):
             return f"{words.problem(self._problem)}\n{again}"
         if self.call is None:
             return _("Asking the server…")
-        return call_words.notice(self.call, self.session.extension)
+        return call_words.notice(self.call, self.session.extension) or self._draft_differs()
+
+    def _draft_differs(self) -> str:
+        if self._own is None or not self._segments:
+            return ""
+        return call_words.differs(difference(self._own.as_corrected(), self._segments), "v")
 
     def pulse(self) -> None:
         super().pulse()
