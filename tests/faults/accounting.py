@@ -107,8 +107,9 @@ class Account:
             f"{self.faults.total()} faults: {self.made} calls made = {self.on_server} on the server exactly "
             f"once + {self.on_pc} on the PC + {self.told} told that they cannot be recorded + {self.unheard} "
             f"over before an agent listened; {self.parts} parts; {self.lost} lost, {self.duplicated} "
-            f"duplicated, {self.torn} torn, {self.untrue} said complete that are not, {self.split} in two "
-            f"because of a clock; at most {self.worst_loss_s:.2f} s lost at a kill"
+            f"duplicated, {self.torn} torn, {self.untrue} said complete that are not; {self.split} in two "
+            f"because of a clock, {self.unsure} pieces over before they were sure to be calls; at most "
+            f"{self.worst_loss_s:.2f} s lost at a kill"
         )
 
     def report(self) -> str:
@@ -294,21 +295,23 @@ def _judge(call: Made, places: set[str], complete: bool, account: Account) -> No
         account.duplicated += 1
         account.problems.append(f"call {call.number}: {int((call.heard > 1).sum())} frames are there twice")
     for life in listened:
-        _judge_life(call, life, account)
+        later = call.lives[call.lives.index(life) + 1 :]
+        _judge_life(call, life, account, jumped=any(other.jumped for other in later))
     if complete and not call.heard[int(np.flatnonzero(call.heard)[0]) :].all():
         account.untrue += 1
         account.problems.append(f"call {call.number} is said to be complete, and is not")
 
 
-def _judge_life(call: Made, life: Life, account: Account) -> None:
+def _judge_life(call: Made, life: Life, account: Account, *, jumped: bool) -> None:
+    """jumped: to an agent that came later, all of this was years ago."""
     first, end = max(0, life.opened - ANSWERED), min(life.clock - ANSWERED, call.frames)
     missing = np.flatnonzero(call.heard[first:end] == 0)
     if not missing.size or life.disturbed:
         return
     lost_s = missing.size / SAMPLE_RATE
-    over = life.clock - ANSWERED >= call.frames
+    over = jumped or life.clock - ANSWERED >= call.frames
     if over and missing.size == end - first and lost_s <= CONFIRM_S:
-        account.unsure += 1  # taken up again so late that it was over before it was sure to be a call
+        account.unsure += 1  # it was over before it was sure to be a call
         return
     if not life.died:
         where = f"{missing[0]}..{missing[-1]} of {end - first}"
