@@ -107,11 +107,11 @@ def test_a_draft_that_cannot_be_opened_is_listed_with_the_reason(home: Path) -> 
 
 
 @pytest.mark.usefixtures("waiting")
-def test_the_dashboard_opens_a_draft() -> None:
+def test_the_dashboard_knows_of_a_draft_and_opens_it() -> None:
     async def script(pilot: Pilot[None]) -> None:
         await pilot.press("o")
         await until(pilot, lambda: isinstance(pilot.app.screen, Dashboard), "the dashboard")
-        await until_shown(pilot, "Cabinet Moreau")
+        await until_shown(pilot, "drafted here")
         pilot.app.screen.query_one(Rows).move_to(samples.OUTLOOK)
         await pilot.press("enter")
         await until_shown(pilot, "Draft, made on this PC by small")

@@ -1,6 +1,7 @@
 """What happens on this PC now: the call that is recorded, what waits, and where the last calls are."""
 
 import asyncio
+from dataclasses import replace
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -190,7 +191,14 @@ class Dashboard(Page):
 
     def _journeys(self) -> list[Journey]:
         session = self.session
-        return journeys(session.pc.items, self._summaries, session.progress, session.now())
+        found = journeys(session.pc.items, self._summaries, session.progress, session.now())
+        return [self._with_draft(journey) for journey in found]
+
+    def _with_draft(self, journey: Journey) -> Journey:
+        """What the server does not have may be read here."""
+        if journey.on_server or not self.session.own.has_draft(journey.call_id):
+            return journey
+        return replace(journey, note=" · ".join(filter(None, [_("drafted here"), journey.note])))
 
     def _show_recent(self) -> None:
         found = self._journeys()
@@ -231,7 +239,7 @@ class Dashboard(Page):
                 "none": _("No server is named: calls stay on this PC."),
             }[link.state]
         ]
-        if status and status.server_seen_at:
+        if status and status.server_seen_at and link.state != "none":
             lines.append(
                 _("The agent reached it at {time}").format(
                     time=words.when(status.server_seen_at, self.session.now())
