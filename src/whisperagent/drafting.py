@@ -31,7 +31,7 @@ from whisperagent.i18n import _
 from whisperagent.keys import Keys
 from whisperagent.sealed import Keyring
 from whisperagent.settings import Offline
-from whisperagent.spool import RECORDING, Item, Spool
+from whisperagent.spool import CLOCK_TICK_NS, RECORDING, Item, Spool
 from whisperagent.wire import Segment, SpoolState
 
 LOOK_S = 2.0
@@ -172,9 +172,11 @@ class Drafter:
             return
         parts = self._next()
         if parts is None:
-            # A call that is to be tried again waits for a time, not for a change.
+            # A call that is to be tried again waits for a time, not for a change; and a folder that has just
+            # changed may change again within the same tick of its clock.
             waits = any(failed.times < TRIES for failed in self._failed.values())
-            self._nothing_in = () if waits else stamp
+            settled = time.time_ns() - max(stamp) > CLOCK_TICK_NS
+            self._nothing_in = stamp if settled and not waits else ()
             return
         try:
             await self._try(parts)
@@ -204,6 +206,7 @@ class Drafter:
         calls: dict[str, list[Item]] = defaultdict(list)
         for item in self._spool.waiting():
             calls[item.call_id].append(item)
+        self._failed = {call_id: failed for call_id, failed in self._failed.items() if call_id in calls}
         now = self._clock()
         for call_id in sorted(calls.keys() - self._drafts.call_ids() - self._closed, reverse=True):
             failed = self._failed.get(call_id)
@@ -218,8 +221,12 @@ class Drafter:
         if _complete(waiting):
             return waiting
         # The server may have had the first ones before it went away.
-        found = self._spool.find(waiting[0].call_id)
-        parts = [item for item in found if item.size and item.state is not SpoolState.RECORDING]
+        call_id = waiting[0].call_id
+        parts = [
+            item
+            for item in self._spool.items()
+            if item.call_id == call_id and item.size and item.state is not SpoolState.RECORDING
+        ]
         return parts if _complete(parts) else None
 
     # One draft
@@ -267,8 +274,9 @@ class Drafter:
             )
         )
         self._tidy()  # it may have been made private, or been dropped, while its words were written down
-        self._failed.pop(call_id, None)
-        self._tell("drafted", call_id, model=written.model, seconds=round(self._clock() - began, 1))
+        if self._drafts.made_at(call_id) is not None:
+            seconds = round(self._clock() - began, 1)
+            self._tell("drafted", call_id, model=written.model, seconds=seconds)
 
     async def _child(self, files: Sequence[Path], ring: Keyring, limit_s: float) -> tuple[int, bytes, bytes]:
         """Exit code, stdout, stderr. raises Interrupted."""

@@ -27,7 +27,8 @@ def pull(
     with console.progress(_("fetching {name}").format(name=name), 1.0) as bar:
         folder = models.pull(name, loaded.paths.server / "models", bar.update)
     console.say(_("the model {name} is in {folder}").format(name=name, folder=folder))
-    if loaded.settings.speech.model != name:
+    offline = loaded.settings.offline
+    if name not in (loaded.settings.speech.model, offline.model if offline.enabled else ""):
         console.say(_("to use it: `wa config set speech.model {name}`").format(name=name))
 
 
