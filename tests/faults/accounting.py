@@ -79,7 +79,7 @@ class Piece:
 
 @dataclass
 class Account:
-    """What became of the calls. problems: each one in words; there must be none."""
+    """What became of the calls. problems: each in words; there must be none. places: where an end came."""
 
     made: int = 0
     on_server: int = 0
@@ -96,6 +96,7 @@ class Account:
     worst_loss_s: float = 0.0
     problems: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    places: Counter[str] = field(default_factory=Counter)
 
     @property
     def balanced(self) -> bool:
@@ -115,7 +116,9 @@ class Account:
     def report(self) -> str:
         """The line, what was broken, and what is wrong."""
         faults = ", ".join(f"{count} {kind}" for kind, count in sorted(self.faults.items()))
-        return "\n".join([self.line(), faults, *(f"WRONG: {problem}" for problem in self.problems)])
+        ends = ", ".join(f"{count} {step}" for step, count in self.places.most_common())
+        wrong = (f"WRONG: {problem}" for problem in self.problems)
+        return "\n".join([self.line(), faults, f"killed or without power at: {ends}", *wrong])
 
     def add(self, other: "Account") -> None:
         for name in COUNTS:
@@ -123,6 +126,7 @@ class Account:
         self.worst_loss_s = max(self.worst_loss_s, other.worst_loss_s)
         self.problems += other.problems
         self.faults += other.faults
+        self.places += other.places
 
 
 def close(calls: list[Made], pc: Path, server: Path, litter: Collection[str] = ()) -> Account:

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { PATH = 512, THINGS = 4096 };
+
 /* The control page, shared with the test; disk.py names the same fields in the same order. */
 struct control {
     int64_t end;          /* 0 none, 1 kill, 2 power cut */
@@ -35,9 +37,9 @@ struct control {
     int64_t clock_s;      /* what the wall clock is ahead */
     int64_t seed;
     int64_t events, enospc, eio, ended, bytes_lost, names_lost;
+    int64_t telephone[8]; /* pc.py's */
+    char place[PATH];     /* of the file at which the end came */
 };
-
-enum { PATH = 512, THINGS = 4096 };
 
 struct length { char path[PATH]; off_t synced; };
 struct name { int kind; char path[PATH], to[PATH], backup[PATH]; }; /* kind: 1 made, 2 renamed, 3 deleted */
@@ -169,7 +171,7 @@ static void lose(void) {
 
 /* Events */
 
-static void end_here(void) {
+static void __attribute__((noreturn)) end_here(void) {
     control->ended = control->end;
     if (control->end == 2) lose();
     kill(getpid(), SIGKILL);
@@ -178,10 +180,11 @@ static void end_here(void) {
 
 enum verdict { GO, HALF, LAST, FAIL_ENOSPC, FAIL_EIO };
 
-/* Called with the lock held. write: may it be done in half? */
-static enum verdict event(int can_be_full) {
+/* What becomes of a call that changes `path`; called with the lock held. */
+static enum verdict event(const char *path, int can_be_full) {
     control->events++;
     if (control->end && control->events == control->at) {
+        snprintf(control->place, PATH, "%s", path);
         if (control->moment == 0) end_here();
         return control->moment == 1 ? HALF : LAST;
     }
@@ -193,21 +196,18 @@ static enum verdict event(int can_be_full) {
     return GO;
 }
 
-static int failed(enum verdict verdict) {
-    errno = verdict == FAIL_ENOSPC ? ENOSPC : EIO;
-    return verdict == FAIL_ENOSPC || verdict == FAIL_EIO;
-}
+static int failed(enum verdict verdict) { return verdict == FAIL_ENOSPC || verdict == FAIL_EIO; }
 
-#define LOCKED(verdict, full) \
+#define LOCKED(verdict, path, full) \
     pthread_mutex_lock(&lock); \
-    enum verdict verdict = event(full)
+    enum verdict verdict = event(path, full)
 #define DONE(verdict) do { if (verdict == HALF || verdict == LAST) end_here(); pthread_mutex_unlock(&lock); } while (0)
 #define REFUSE(verdict) do { pthread_mutex_unlock(&lock); errno = verdict == FAIL_ENOSPC ? ENOSPC : EIO; return -1; } while (0)
 
 ssize_t write(int handle, const void *data, size_t size) {
     char path[PATH];
     if (!control || !path_of(handle, path)) return REAL(write)(handle, data, size);
-    LOCKED(verdict, 1);
+    LOCKED(verdict, path, 1);
     note_length(path, handle);
     if (failed(verdict)) {
         /* A full disk often takes some of it first. */
@@ -226,7 +226,7 @@ ssize_t write(int handle, const void *data, size_t size) {
 ssize_t pwrite64(int handle, const void *data, size_t size, off64_t at) {
     char path[PATH];
     if (!control || !path_of(handle, path)) return REAL(pwrite64)(handle, data, size, at);
-    LOCKED(verdict, 1);
+    LOCKED(verdict, path, 1);
     note_length(path, handle);
     if (failed(verdict)) REFUSE(verdict);
     ssize_t done = REAL(pwrite64)(handle, data, verdict == HALF ? size / 2 : size, at);
@@ -239,7 +239,7 @@ ssize_t pwrite(int handle, const void *data, size_t size, off_t at) { return pwr
 static int sync_with(int (*sync)(int), int handle) {
     char path[PATH];
     if (!control || !path_of(handle, path)) return sync(handle);
-    LOCKED(verdict, 0);
+    LOCKED(verdict, path, 0);
     if (failed(verdict)) REFUSE(verdict);
     if (verdict == HALF) end_here();
     int done = 0;
@@ -254,7 +254,7 @@ int fdatasync(int handle) { return sync_with(REAL(fdatasync), handle); }
 int ftruncate64(int handle, off64_t size) {
     char path[PATH];
     if (!control || !path_of(handle, path)) return REAL(ftruncate64)(handle, size);
-    LOCKED(verdict, 0);
+    LOCKED(verdict, path, 0);
     if (failed(verdict)) REFUSE(verdict);
     if (verdict == HALF) end_here();
     int done = REAL(ftruncate64)(handle, size);
@@ -270,7 +270,7 @@ int rename(const char *old, const char *new) {
     char from[PATH], to[PATH];
     absolute(old, from), absolute(new, to);
     if (!watched(from) && !watched(to)) return REAL(rename)(old, new);
-    LOCKED(verdict, 1);
+    LOCKED(verdict, to, 1);
     if (failed(verdict)) REFUSE(verdict);
     if (verdict == HALF) end_here();
     note_name(2, from, to);
@@ -292,7 +292,7 @@ int unlink(const char *given) {
     char path[PATH];
     absolute(given, path);
     if (!watched(path) || access(path, F_OK)) return REAL(unlink)(given);
-    LOCKED(verdict, 0);
+    LOCKED(verdict, path, 0);
     if (failed(verdict)) REFUSE(verdict);
     if (verdict == HALF) end_here();
     note_name(3, path, "");
@@ -307,7 +307,7 @@ static int open_with(int (*call)(const char *, int, ...), const char *given, int
     absolute(given, path);
     if (!(flags & O_CREAT) || !watched(path)) return call(given, flags, mode);
     int is_new = access(path, F_OK) != 0;
-    LOCKED(verdict, 1);
+    LOCKED(verdict, path, 1);
     if (failed(verdict)) REFUSE(verdict);
     if (verdict == HALF) end_here();
     if (is_new) note_name(1, path, "");

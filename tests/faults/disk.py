@@ -32,6 +32,8 @@ FIELDS = (
     "unrecorded",
 )
 NONE, KILL, POWER_CUT = 0, 1, 2
+PLACE = slice(21 * 8, 21 * 8 + 512)
+"""Where the page names the file at which the end came."""
 
 
 @functools.cache
@@ -54,13 +56,20 @@ class Control:
         if not path.exists():
             path.write_bytes(bytes(mmap.PAGESIZE))
         with path.open("r+b") as file:
-            self._fields = memoryview(mmap.mmap(file.fileno(), mmap.PAGESIZE)).cast("q")
+            self._page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        self._fields = memoryview(self._page).cast("q")
 
     def __getitem__(self, name: str) -> int:
         return self._fields[FIELDS.index(name)]
 
     def __setitem__(self, name: str, value: int) -> None:
         self._fields[FIELDS.index(name)] = value
+
+    @property
+    def place(self) -> str:
+        """The folder, or the file of the database, at which the end came."""
+        path = Path(self._page[PLACE].split(b"\0")[0].decode())
+        return path.name if path.name.startswith("calls.db") else path.parent.name
 
     def arm(self, folder: Path, kept: Path) -> Self:
         """In the process itself: watch `folder` from now on. kept: on the same disk, for what a power cut

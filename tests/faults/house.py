@@ -27,6 +27,7 @@ from whisperagent import wire
 from whisperagent.wire import SAMPLE_RATE
 
 EXTENSION = "201"
+CALL_ID = 36
 LIFE_S = 2.5
 """The longest that an agent may live in a storm: what waits for a server waits in vain, and is killed."""
 JUMPS_DAYS = (-365, 3650)
@@ -85,6 +86,7 @@ class House:
         self.root = root
         self.calls: list[Made] = []
         self.faults: Counter[str] = Counter()
+        self.places: Counter[str] = Counter()
         self.problems: list[str] = []
         self._chance = Random(seed)
         self._weather = weather
@@ -137,6 +139,8 @@ class House:
         if self._server is not None:
             self._bury(self._server, "server")
         self._server = Program(programs.server, self._server_orders, **self._fate())
+        if self._chance.random() < self._weather.jumps:
+            self._jump(self._server)
 
     def _live(self) -> None:
         """One life of an agent: a call, or as much of it as the weather allows."""
@@ -233,6 +237,7 @@ class House:
         control = program.control
         if program.died and control["ended"]:
             self.faults[f"{name}: {'kill -9 at its disk' if control['ended'] == KILL else 'power cut'}"] += 1
+            self.places[step(control.place)] += 1
         self.faults[f"{name}: ENOSPC"] += control["enospc"]
         self.faults[f"{name}: EIO"] += control["eio"]
         self.faults += Counter()  # those that never happened are no entries
@@ -287,6 +292,7 @@ class House:
         if not agent.wait(CALM_S):
             self.problems.append("the agent does not come to its end though nothing is in its way")
             agent.kill()
+        self._bury(agent, "agent")
 
     def _server_answers(self, server: Program) -> bool:
         until = time.monotonic() + CALM_S
@@ -309,6 +315,7 @@ class House:
             # Not even its key or its database can be read: all is lost.
             account = Account(made=len(self.calls), lost=len(self.calls), problems=[repr(problem)])
         account.problems += dict.fromkeys(self.problems)
+        account.places = self.places
         account.faults = self.faults + Counter(
             {f"network: {kind}": count for kind, count in self.network.counts.items()}
         )
@@ -320,6 +327,16 @@ class House:
             if program is not None:
                 program.kill()
         self.network.close()
+
+
+def step(place: str) -> str:
+    """Which step of the line writes there."""
+    if place.startswith("calls.db"):
+        return "commit"
+    steps = {".incoming": "receive", ".unfinished": "receive", "recording": "record", "queued": "queue"}
+    if len(place) == CALL_ID:
+        return "store"
+    return steps.get(place, place if place in ("done", "rejected", "overdue") else "set up")
 
 
 def free_port() -> int:
