@@ -118,13 +118,13 @@ class House:
     def storm(self, faults: int, limit_s: float) -> None:
         """Play calls and break things, until so many have been broken, or for so long."""
         if self._no_sync:
-            self._found()
+            self.found()
         end = time.monotonic() + limit_s
         while self._count() < faults and time.monotonic() < end:
-            self._keep_server()
+            self.keep_server()
             self._live()
 
-    def _found(self) -> None:
+    def found(self) -> None:
         """Let the server make its key and its database in peace: the recordings are what is to be lost."""
         server = Program(programs.server, replace(self._server_orders, arm=False))
         self._server_answers(server)
@@ -133,7 +133,8 @@ class House:
     def _count(self) -> int:
         return self.faults.total() + self.network.counts.total()
 
-    def _keep_server(self) -> None:
+    def keep_server(self) -> None:
+        """Have the server running; what its disk has in store is drawn anew with each start."""
         if self._server is not None and self._server.runs:
             return
         if self._server is not None:
@@ -164,7 +165,7 @@ class House:
             if lived_s >= jump_s:
                 self._jump(agent)
                 jump_s = LIFE_S
-            self._keep_server()
+            self.keep_server()
         if agent.kill():
             self.faults["agent: kill -9"] += 1
         self._bury(agent, "agent")
