@@ -1,10 +1,12 @@
 """Disks that fail and clocks that jump, for the processes of the tests: disk.c built, loaded and steered."""
 
+import atexit
 import contextlib
 import ctypes
 import functools
 import mmap
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -39,7 +41,9 @@ PLACE = slice(21 * 8, 21 * 8 + 512)
 @functools.cache
 def library() -> Path:
     """disk.c, compiled."""
-    target = Path(tempfile.mkdtemp(prefix="wa-faults-")) / "disk.so"
+    folder = Path(tempfile.mkdtemp(prefix="wa-faults-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = folder / "disk.so"
     source = Path(__file__).with_name("disk.c")
     subprocess.run(["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", target, source], check=True)
     return target

@@ -21,6 +21,7 @@ from tests.faults.disk import FIELDS, NONE, Control, library
 
 ROOT = Path(__file__).parents[2]
 UNKNOWN = 255
+"""What multiprocessing says where it cannot tell how a process ended."""
 
 
 @dataclass(frozen=True)
