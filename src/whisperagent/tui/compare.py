@@ -94,7 +94,7 @@ class Compare(Page):
     def help_text(self) -> str:
         return _(
             "What this PC had written down while the server was away, and what the server heard. Only the "
-            "draft has [-these words-], only the server's transcript has {+these+}. Punctuation is not "
+            "draft has [-…-], only the server's transcript has {+…+}. Punctuation is not "
             "compared."
         )
 
