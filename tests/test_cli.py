@@ -141,15 +141,40 @@ def test_a_home_that_cannot_be_is_one_error(wa: Wa, tmp_path: Path, command: lis
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_a_full_disk_is_one_error(home: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_error(home: Path, unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "whisperagent", "config", "show"]
         done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+            [sys.executable, "-m", "whisperagent", "config", "show"],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
         )
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "wa: error: " in done.stderr
+    assert "Exception" not in done.stderr
+    assert done.stderr.count("wa: error: ") == 1
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_seen_enough_is_no_error(home: Path, unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "whisperagent", "config", "show"],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_debug_shows_where_an_error_comes_from(wa: Wa) -> None:

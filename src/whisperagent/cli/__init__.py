@@ -130,6 +130,7 @@ def main() -> None:
         _speak_into_a_file()
     try:
         code = app(prog_name="wa", standalone_mode=False)
+        sys.stdout.flush()  # a disk that is full shows only now
     except WhisperError as problem:
         _fail(problem)
     except TyperException as problem:
@@ -139,6 +140,9 @@ def main() -> None:
         console.say(_("cancelled"))
         sys.exit(130)
     except OSError as problem:
+        _let_go_of_stdout()
+        if isinstance(problem, BrokenPipeError):
+            sys.exit(1)  # as `| head` wants it
         _fail(_refused_by_the_system(problem))
     except ModuleNotFoundError as missing:
         # A command whose libraries come with an extra: say which one, instead of a traceback.
@@ -150,6 +154,14 @@ def main() -> None:
         _fail(NotInstalled(what, fix='pip install "whisperagent[server]"'))
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _let_go_of_stdout() -> None:
+    """What it cannot write it would try to write again at the end, and complain in Python's words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _speak_into_a_file() -> None:
