@@ -25,6 +25,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WA_HOME", str(where))
     monkeypatch.setenv("WA_UI__LANGUAGE", "en")
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    # A reserve of disk for each home of each test would fill the disk.
+    monkeypatch.setenv("WA_RECORDING__BALLAST_MIB", "0")
     for name in ("WA_CONFIG", "WA_TOKEN", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return where

@@ -1,9 +1,9 @@
 """The agent: one process on the technician's PC that sees calls, records them and sends them.
 
 One lock, one TaskGroup: the watch (watch.py) records, the uploader (upload.py) sends, the listener follows
-the server's review channel, the housekeeper tidies the spool, the reporter keeps `agent.json` true; others
-take orders (control.py), have private calls erased, and tell the person on the desktop. They share
-the spool. What fails is shown, logged and started again; recording never waits for a server.
+the server's review channel, the housekeeper (house.py) tidies the spool, the reporter keeps `agent.json`
+true; others take orders (control.py), have private calls erased, and tell the person on the desktop. They
+share the spool. What fails is shown, logged and started again; recording never waits for a server.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -37,9 +37,10 @@ from whisperagent.errors import (
     WhisperError,
 )
 from whisperagent.hosts import Host
+from whisperagent.house import Housekeeper
 from whisperagent.i18n import _, ngettext
 from whisperagent.keys import Keys
-from whisperagent.notices import Notices, notice_of
+from whisperagent.notices import Notices, notice_of, notice_of_deletion
 from whisperagent.privacy import masked
 from whisperagent.settings import Loaded, token
 from whisperagent.spool import Item, Spool
@@ -47,7 +48,6 @@ from whisperagent.upload import Uploader, in_words
 from whisperagent.watch import CallWatch
 
 STATUS_S = 1.0
-HOUSE_S = 3600.0
 REFUSED_S = 60.0
 """Between two tries of a review channel that the server refuses."""
 RESTART_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -66,9 +66,10 @@ log = logging.getLogger(__name__)
 class Moment(msgspec.Struct, frozen=True):
     """A change worth a line.
 
-    event: what watch.py tells, then `uploaded` or `refused`, `overdue`, `drafted` or `undrafted`, and the
-    server's own states; of no call, `unsent` when nothing can be sent any more (`stuck`: and waiting does not
-    help), and `sendable`; `trouble` with what gives signals and sound here, and `mended`.
+    event: what watch.py tells, then `uploaded` or `refused`, `late`, `overdue`, `expired` (deleted unsent),
+    `drafted` or `undrafted`, and the server's own states; of no call, `unsent` when nothing can be sent any
+    more (`stuck`: and waiting does not help), and `sendable`; `trouble` with what gives signals and sound
+    here, and `mended`; `cramped` when the disk is too full, and `roomy`.
     """
 
     at: datetime
@@ -88,7 +89,7 @@ class Agent:
     """The daemon of this PC.
 
     once: stop when a call is over and everything is sent. report: called with every change. notify: shows a
-    title and a text on the desktop; it may block.
+    title and a text on the desktop, and gives whether it could; it may block.
     raises ConfigError: no extension, a pattern that is none, a key that is none. OSError: it has no home.
     """
 
@@ -99,7 +100,7 @@ class Agent:
         *,
         once: bool = False,
         report: Callable[[Moment], None] | None = None,
-        notify: Callable[[str, str], None] | None = None,
+        notify: Callable[[str, str], bool] | None = None,
     ) -> None:
         settings = loaded.settings
         if not settings.agent.extension:
@@ -132,6 +133,14 @@ class Agent:
         self._watch = CallWatch(host, self.spool, self._keys, settings, self._tell, self._eraser.destroy)
         self._drafter = self._new_drafter() if settings.offline.enabled else None
         self._notices = Notices(notify) if notify is not None and settings.agent.notify else None
+        self._house = Housekeeper(
+            loaded.paths.home / "house.json",
+            self.spool,
+            settings.recording,
+            settings.upload,
+            self._tell,
+            self._warn_of_deletion,
+        )
         self._channel: ReviewChannel | None = None
         self._channel_problem: WhisperError | None = None
         self._errors: dict[str, tuple[float, str]] = {}
@@ -143,6 +152,7 @@ class Agent:
         self._told_problem = ""
         self._away_since: float | None = None
         self._told_trouble = ""
+        self._told_room = ""
         self._trouble = (0.0, "")
         self._saved_seq = 0
 
@@ -219,7 +229,7 @@ class Agent:
         """What runs side by side, by its name."""
         works: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             (_("recording"), self._watch.run),
-            (_("housekeeping"), self._keep_house),
+            (_("housekeeping"), self._house.run),
             (_("status"), self._report_status),
             (_("orders"), self._take_orders),
             (_("erasing"), self._eraser.run),
@@ -267,11 +277,11 @@ class Agent:
         if event.kind in ("call.received", "call.state") and event.call_id in self.spool.call_ids():
             self._tell(str(state), event.call_id)
 
-    async def _keep_house(self) -> None:
-        while True:
-            for item in self.spool.expire(self.settings.upload.keep_days, datetime.now(UTC)):
-                self._tell("overdue", item.call_id, part=item.part)
-            await asyncio.sleep(HOUSE_S)
+    async def _warn_of_deletion(self, items: Sequence[Item]) -> bool:
+        """Say that these are to be deleted unsent; False: nobody can have seen it."""
+        for item in items:
+            log.warning("call %s, part %s, was never sent and is to be deleted", item.call_id, item.part)
+        return self._notices is not None and await self._notices.show(notice_of_deletion(len(items)))
 
     async def _take_orders(self) -> None:
         orders = Orders(self._paths.control)
@@ -304,6 +314,7 @@ class Agent:
             self._notice_connection()
             self._notice_problem()
             self._notice_host()
+            self._notice_room()
             self._write_status()
             if self._once and self._is_over():
                 self.stop()
@@ -365,6 +376,16 @@ class Agent:
             return math.inf
         return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
+    def _notice_room(self) -> None:
+        problem = self._house.problem
+        what = problem.what if problem is not None else ""
+        if what != self._told_room:
+            self._told_room = what
+            if problem is not None:
+                self._tell("cramped", "", reason=problem.in_words())
+            else:
+                self._tell("roomy", "")
+
     def _is_over(self) -> bool:
         """With `once`: the call has ended and all is sent, or what waits needs a person."""
         if not self._watch.idle or not (self._watch.ended or self._host.finished):
@@ -416,8 +437,9 @@ class Agent:
         recovery found."""
         recent = time.monotonic() - FORGIVEN_S
         broken = [words for at, words in self._errors.values() if at > recent]
+        watch, house = self._watch, self._house
         drafting = self._drafter.problem if self._drafter is not None else None
-        problems = (self._host.problem, self._watch.problem, self._watch.hook_problem, drafting)
+        problems = (self._host.problem, watch.problem, house.problem, watch.hook_problem, drafting)
         here = [problem.in_words() for problem in problems if problem is not None]
         notes = self._watch.notes[:NOTES_SHOWN]
         if more := len(self._watch.notes) - len(notes):

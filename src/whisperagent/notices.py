@@ -20,15 +20,19 @@ class Notice(NamedTuple):
 
 
 class Notices:
-    """send: shows a title and a text on the desktop; it may block, and never raises."""
+    """send: shows a title and a text on the desktop, and gives whether it could; may block, never raises."""
 
-    def __init__(self, send: Callable[[str, str], None]) -> None:
+    def __init__(self, send: Callable[[str, str], bool]) -> None:
         self._send = send
         self._waiting: asyncio.Queue[Notice] = asyncio.Queue()
 
     def add(self, notice: Notice | None) -> None:
         if notice is not None:
             self._waiting.put_nowait(notice)
+
+    async def show(self, notice: Notice) -> bool:
+        """Show it now; False: it could not be shown."""
+        return await asyncio.to_thread(self._send, notice.title, notice.body)
 
     async def run(self) -> None:
         """Show what was added, until cancelled."""
@@ -38,7 +42,7 @@ class Notices:
             while not self._waiting.empty():
                 gathered.append(self._waiting.get_nowait())
             for notice in _together(gathered):
-                await asyncio.to_thread(self._send, notice.title, notice.body)
+                await self.show(notice)
 
 
 def notice_of(event: str, party: Callable[[], str], details: Mapping[str, Any]) -> Notice | None:
@@ -65,6 +69,17 @@ def notice_of(event: str, party: Callable[[], str], details: Mapping[str, Any]) 
             return Notice(
                 _("The server refused a recording"), _("{who}: `wa queue list`").format(who=_who(party))
             )
+        case "late":
+            days = int(details.get("days", 0))
+            since = ngettext("for {count} day", "for {count} days", days).format(count=days)
+            return Notice(
+                _("A recording still waits for the server"),
+                _("{who}, {since}: `wa queue list`").format(who=_who(party), since=since),
+            )
+        case "expired":
+            return Notice(_("A recording was deleted unsent"), _("`wa queue list` shows which"))
+        case "cramped":
+            return Notice(_("The disk of this PC is too full"), reason)
         case "overdue":
             return Notice(
                 _("A recording waits for very long"), _("{who}: `wa queue list`").format(who=_who(party))
@@ -76,6 +91,18 @@ def notice_of(event: str, party: Callable[[], str], details: Mapping[str, Any]) 
         case "stuck":
             return Notice(_("Recordings cannot be sent"), reason)
     return None
+
+
+def notice_of_deletion(count: int) -> Notice:
+    """What to say a day before so many recordings are deleted unsent."""
+    return Notice(
+        _("Recordings that were never sent will be deleted tomorrow"),
+        ngettext(
+            "{count} recording: `wa queue list`, `wa queue retry`",
+            "{count} recordings: `wa queue list`, `wa queue retry`",
+            count,
+        ).format(count=count),
+    )
 
 
 def _who(party: Callable[[], str]) -> str:

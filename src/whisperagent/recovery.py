@@ -18,7 +18,17 @@ from whisperagent import files, sealed
 from whisperagent.errors import SealedError
 from whisperagent.i18n import _
 from whisperagent.record import FRAME_BYTES
-from whisperagent.spool import DESCRIPTION, NAME, RECORDING, Entry, Item, Spool
+from whisperagent.spool import (
+    DESCRIPTION,
+    NAME,
+    PREVIOUS,
+    RECORDING,
+    TOMBSTONES,
+    Entry,
+    Item,
+    Spool,
+    read,
+)
 from whisperagent.wire import SAMPLE_RATE, CallMetadata, SpoolState
 
 DAMAGED = ".damaged"
@@ -53,8 +63,8 @@ def _survey(spool: Spool, found: Recovered) -> dict[str, set[Path]]:
     names: dict[str, set[Path]] = defaultdict(set)
     for state in SpoolState:
         for path in sorted((spool.root / state).iterdir()):
-            if NAME.fullmatch(path.name) and path.is_file():
-                names[path.stem].add(path)
+            if (match := NAME.fullmatch(path.name)) and path.is_file():
+                names[match[1]].add(path)
             elif path.name.endswith(files.TEMPORARY) and path.is_file():
                 if time.time() - path.stat().st_mtime > STALE_S:
                     path.unlink(missing_ok=True)
@@ -65,7 +75,7 @@ def _survey(spool: Spool, found: Recovered) -> dict[str, set[Path]]:
 
 def _mend(spool: Spool, name: str, places: set[Path], ours: CallMetadata, found: Recovered) -> None:
     recordings = [path for path in places if path.suffix == RECORDING]
-    descriptions = [path for path in places if path.suffix == DESCRIPTION]
+    descriptions = [path for path in places if path.suffix != RECORDING]
     if len(recordings) > 1:
         found.notes.append(
             _("{name} lies in several folders: {folders}").format(
@@ -82,24 +92,38 @@ def _mend_recording(
     spool: Spool, recording: Path, descriptions: list[Path], ours: CallMetadata, found: Recovered
 ) -> None:
     """A recording where it belongs: see to it that exactly one description lies beside it."""
-    own = recording.with_suffix(DESCRIPTION)
-    others = [path for path in descriptions if path != own]
-    if spool.entry(own) is None:
+    own, previous = recording.with_suffix(DESCRIPTION), recording.with_suffix(PREVIOUS)
+    others = [path for path in descriptions if path not in (own, previous)]
+    state, entry = SpoolState(recording.parent.name), read(own)
+    if entry is None:
         if own.exists():
             files.replace(own, own.with_name(own.name + DAMAGED))
             found.notes.append(_("the description {path} was damaged and is made anew").format(path=own))
-        known = next(filter(None, (spool.entry(path) for path in others)), None)
-        spool.describe(SpoolState(recording.parent.name), known or _from_file(recording, ours))
+        known = (read(path) for path in (previous, *sorted(others)))
+        entry = next(filter(None, known), None) or _from_file(recording, ours)
+        spool.describe(state, entry)
     for path in others:
         path.unlink(missing_ok=True)
+    if state is SpoolState.DONE and entry.receipt is None:
+        # Who has lost what the server said asks again; the server stores nothing twice.
+        spool.queue(entry)
 
 
 def _mend_missing(spool: Spool, descriptions: list[Path], found: Recovered) -> None:
     """Descriptions of a recording that is nowhere."""
+    newest = [path for path in descriptions if path.suffix == DESCRIPTION]
+    told = [path for path in newest if path.parent.name in TOMBSTONES and spool.entry(path)]
+    # What the server has said weighs more than that somebody wanted it deleted.
+    grave = max(told, key=lambda path: path.parent.name == SpoolState.DONE, default=None)
     for path in descriptions:
-        if path.parent.name == SpoolState.RECORDING:
+        state = path.parent.name
+        if grave is not None and path.parent != grave.parent:
+            path.unlink(missing_ok=True)
+        elif state == SpoolState.RECORDING:
             path.unlink(missing_ok=True)  # the second half of deleting what was no call
-        elif path.parent.name != SpoolState.DONE:
+        elif path not in newest:
+            continue
+        elif state not in TOMBSTONES:
             found.notes.append(_("the recording that {path} describes has disappeared").format(path=path))
         elif spool.entry(path) is None:
             found.notes.append(_("{path} is damaged; it stays where it is").format(path=path))

@@ -109,6 +109,7 @@ class Recording(Section, frozen=True):
     microphone: a device's id or name; empty: the softphone's, else the default one.
     silent_alarm_s: a side that is silent for so long during a call is told of; 0 never tells.
     local_key: a key of this PC opens recordings as well as the server's.
+    quota_mib: what all recordings may take; 0: any. ballast_mib: kept free to end a call on a full disk.
     """
 
     layout: Literal["split", "mono"] = "split"
@@ -122,14 +123,20 @@ class Recording(Section, frozen=True):
     part_mib: Annotated[int, Meta(ge=1, le=95)] = 64
     free_mib: Annotated[int, Meta(ge=0)] = 512
     local_key: bool = False
+    quota_mib: Annotated[int, Meta(ge=0)] = 10_240
+    ballast_mib: Annotated[int, Meta(ge=0, le=1024)] = 64
 
 
 class Upload(Section, frozen=True):
-    """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: for what is sent."""
+    """retry_s: first wait after a failure, doubled up to `retry_max_s`. keep_days: for what is sent.
+
+    on_expiry: what becomes of what was not sent within these days.
+    """
 
     retry_s: Annotated[float, Meta(gt=0)] = 300.0
     retry_max_s: Annotated[float, Meta(gt=0)] = 3600.0
     keep_days: Annotated[float, Meta(ge=0)] = 7.0
+    on_expiry: Literal["keep", "delete_with_notice"] = "keep"
 
 
 class Offline(Section, frozen=True):

@@ -1,11 +1,13 @@
 """The spool: sealed recordings waiting for the server, one file and its description each.
 
-record.py writes, upload.py reads, recovery.py mends what a crash left. The folder a recording is in is its
-state: `recording`, `queued`, `overdue`, `rejected`, `done`. `<call_id>.<part>.srec` is the recording, the
-`.json` beside it says what it is. A move writes the description into the new folder, renames the recording
-there, then removes the old description: whenever that stops, the recording is in exactly one folder.
+record.py writes, upload.py reads, recovery.py mends what a crash left, house.py keeps it tidy. The folder a
+recording is in is its state: `recording`, `queued`, `overdue`, `rejected`, `done`. `<call_id>.<part>.srec` is
+the recording, the `.json` beside it says what it is, and `.json.1` what was said before, for the day a power
+cut damages the newest. A move writes the description into the new folder, renames the recording there, then
+takes the old description after it: whenever that stops, the recording is in exactly one folder.
 
-Nothing that the server has not acknowledged is ever deleted here, except a recording that was no call.
+Nothing that the server has not acknowledged is ever deleted here, except a recording that was no call, and
+what a person, or the rule that a person set, had deleted: of that a description stays in `dropped`.
 """
 
 import contextlib
@@ -14,31 +16,42 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from whisperagent import files
+from whisperagent.ballast import Ballast
 from whisperagent.errors import UsageError, WhisperError
 from whisperagent.i18n import _
 from whisperagent.wire import CallMetadata, SpoolState, UploadAnswer
 
 VERSION = 1
-RECORDING, DESCRIPTION = ".srec", ".json"
+RECORDING, DESCRIPTION, PREVIOUS = ".srec", ".json", ".json.1"
 WAITING = (SpoolState.QUEUED, SpoolState.OVERDUE)
-NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([1-9][0-9]{0,3})\.(srec|json)")
+TOMBSTONES = (SpoolState.DONE, SpoolState.DROPPED)
+"""States in which a description may stay when its recording is deleted."""
+NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[1-9][0-9]{0,3})(\.srec|\.json(?:\.1)?)")
+"""1: `<call_id>.<part>`. 2: which of its files."""
 CLOCK_TICK_NS = 100_000_000
 """How coarse the clock of a file system may be."""
-TOMBSTONE_DAYS = 90
-"""How long it is known that a call was sent, after its recording was deleted here."""
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    """at: UTC. by: a person's name on this PC, or `agent`. why: in words."""
+
+    at: datetime
+    by: str
+    why: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The description of one recording.
 
     confirmed: False while it is not sure that this is a call. attempts, error: of sending it.
-    next_attempt_at, queued_at, acknowledged_at: UTC. receipt: what the server answered.
+    next_attempt_at, queued_at, acknowledged_at: UTC. receipt: what the server answered. deleted: how the
+    recording went.
     """
 
     metadata: CallMetadata
@@ -49,6 +62,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     queued_at: datetime | None = None
     acknowledged_at: datetime | None = None
     receipt: UploadAnswer | None = None
+    deleted: Deletion | None = None
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -112,6 +126,7 @@ class Spool:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.ballast = Ballast(root)
         for state in SpoolState:
             (root / state).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._counted: dict[SpoolState, tuple[int, list[str]]] = {}
@@ -121,14 +136,20 @@ class Spool:
 
     def create(self, metadata: CallMetadata) -> files.Appending:
         """The file of a recording that begins now. raises OSError: it cannot be made."""
-        return files.Appending(self.path(SpoolState.RECORDING, metadata.call_id, metadata.part))
+        path = self.path(SpoolState.RECORDING, metadata.call_id, metadata.part)
+        return files.Appending(path, self.ballast.throw)
 
     def describe(self, state: SpoolState, entry: Entry) -> None:
         """Say what the recording of that name in `state` is. raises OSError: as the system says."""
         body = msgspec.json.encode(entry)
         document = _Sealed(VERSION, hashlib.sha256(body).hexdigest(), msgspec.Raw(body))
         where = self.path(state, entry.metadata.call_id, entry.metadata.part).with_suffix(DESCRIPTION)
-        files.write(where, msgspec.json.encode(document))
+        try:
+            _write(where, msgspec.json.encode(document))
+        except OSError as problem:
+            if problem.errno not in files.FULL or not self.ballast.throw():
+                raise
+            _write(where, msgspec.json.encode(document))
 
     def queue(self, entry: Entry) -> Item:
         """A recording has ended: from now on it waits for the server."""
@@ -137,8 +158,8 @@ class Spool:
     def drop(self, call_id: str, part: int) -> None:
         """Delete a recording that was no call; one that has left `recording` is out of reach here."""
         path = self.path(SpoolState.RECORDING, call_id, part)
-        path.unlink(missing_ok=True)
-        path.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+        for suffix in (RECORDING, DESCRIPTION, PREVIOUS):
+            files.remove(path.with_suffix(suffix))
         files.sync_folder(path.parent)
 
     def destroy(self, call_id: str) -> bool:
@@ -209,26 +230,58 @@ class Spool:
                 count += 1
         return count
 
-    # Keeping house
+    def overdue(self, item: Item) -> Item:
+        """It has waited for all its days; it is kept, and tried again."""
+        return self._move(SpoolState.OVERDUE, item.entry)
 
-    def expire(self, keep_days: float, now: datetime) -> list[Item]:
-        """Delete what was acknowledged `keep_days` ago; gives what waited that long and is now overdue."""
-        limit = now - timedelta(days=keep_days)
-        for item in self.items([SpoolState.DONE]):
-            acknowledged_at = item.entry.acknowledged_at
-            if acknowledged_at is not None and acknowledged_at < limit:
-                self._forget(item, now)
-        late = [item for item in self.items([SpoolState.QUEUED]) if (item.entry.queued_at or now) < limit]
-        return [self._move(SpoolState.OVERDUE, item.entry) for item in late]
+    # Deleting
 
-    def _forget(self, item: Item, now: datetime) -> None:
-        """Leave the receipt, without the other party's name; later that goes as well."""
-        if item.size:
-            nobody = msgspec.structs.replace(item.entry.metadata, remote_party="", marks=())
-            self.describe(SpoolState.DONE, msgspec.structs.replace(item.entry, metadata=nobody))
-            item.path.unlink(missing_ok=True)
-        elif (item.entry.acknowledged_at or now) < now - timedelta(days=TOMBSTONE_DAYS):
-            item.path.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+    def bury(self, item: Item, by: str, why: str = "") -> Item:
+        """Delete a recording, and leave word of it, without the other party's name.
+
+        Of one that the server has the receipt stays in `done`, of any other the description in `dropped`.
+        raises UsageError: it is being recorded, or not there any more. OSError: somebody has it open.
+        """
+        if item.state is SpoolState.RECORDING:
+            raise UsageError(
+                _("call {call_id} is being recorded").format(call_id=item.call_id),
+                fix=_("wait until it is over, or say that it is private: `wa agent private`"),
+            )
+        if item.size and not item.path.exists():
+            raise UsageError(
+                _("call {call_id} has just moved on").format(call_id=item.call_id),
+                fix=_("`wa queue list` shows where it is"),
+            )
+        metadata = msgspec.structs.replace(item.entry.metadata, remote_party="", marks=(), size=item.size)
+        entry = msgspec.structs.replace(
+            item.entry,
+            metadata=metadata,
+            next_attempt_at=None,
+            deleted=Deletion(at=datetime.now(UTC), by=by, why=why),
+        )
+        state = SpoolState.DONE if item.state is SpoolState.DONE else SpoolState.DROPPED
+        # Word of it first: whenever this stops, there is a recording, or what says how it went.
+        self.describe(state, entry)
+        try:
+            files.remove(item.path)
+        except OSError:
+            if state is SpoolState.DONE:
+                self.describe(state, item.entry)
+            else:
+                _forget(self.path(state, item.call_id, item.part))
+            raise
+        grave = self.path(state, item.call_id, item.part)
+        if grave != item.path:
+            _forget(item.path)
+        # What was said before knows whom the call was with.
+        files.remove(grave.with_suffix(PREVIOUS))
+        files.sync_folder(item.path.parent)
+        return Item(state, entry, grave, 0)
+
+    def forget(self, item: Item) -> None:
+        """Delete the word that was left of a recording which is deleted."""
+        if not item.size:
+            _forget(item.path)
 
     # Looking
 
@@ -272,17 +325,8 @@ class Spool:
         return self.root / state / f"{call_id}.{part}{RECORDING}"
 
     def entry(self, description: Path) -> Entry | None:
-        """What a description says; None when it is not there or not whole."""
-        try:
-            document = msgspec.json.decode(description.read_bytes(), type=_Sealed)
-            body = bytes(document.entry)
-            if document.version != VERSION or document.sha256 != hashlib.sha256(body).hexdigest():
-                return None
-            entry = msgspec.json.decode(body, type=Entry)
-        except (OSError, msgspec.MsgspecError):
-            return None
-        name = f"{entry.metadata.call_id}.{entry.metadata.part}{DESCRIPTION}"
-        return entry if name == description.name else None
+        """What a description says, or where that is damaged the one before it; None: neither is whole."""
+        return read(description) or read(description.with_suffix(PREVIOUS))
 
     def _in(self, state: SpoolState) -> Iterator[Item]:
         for name in self._names(state):
@@ -290,7 +334,7 @@ class Spool:
             if entry := self.entry(description):
                 path = description.with_suffix(RECORDING)
                 size = _size(path)
-                if size is not None or state is SpoolState.DONE:  # it may have been moved just now
+                if size is not None or state in TOMBSTONES:  # it may have been moved just now
                     yield Item(state, entry, path, size or 0)
 
     def _names(self, state: SpoolState) -> list[str]:
@@ -298,11 +342,11 @@ class Spool:
         folder = self.root / state
         stamp = folder.stat().st_mtime_ns
         if state not in self._counted or self._counted[state][0] != stamp:
-            ours = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
-            names = {path.stem for path in ours if path.suffix == DESCRIPTION}
-            if state is not SpoolState.DONE:
-                # A description without its recording is half a move; of what is done the receipt stays alone.
-                names &= {path.stem for path in ours if path.suffix == RECORDING}
+            ours = [match for path in folder.iterdir() if (match := NAME.fullmatch(path.name))]
+            names = {match[1] for match in ours if match[2] != RECORDING}
+            if state not in TOMBSTONES:
+                # A description without its recording is half a move.
+                names &= {match[1] for match in ours if match[2] == RECORDING}
             # A folder that has just changed may change again within the same tick of its clock.
             settled = time.time_ns() - stamp > CLOCK_TICK_NS
             self._counted[state] = (stamp if settled else 0, sorted(names))
@@ -317,21 +361,60 @@ class Spool:
         there = self.path(target, call_id, part)
         if call_id in self._destroyed:
             return Item(target, entry, there, 0)  # it was being sent meanwhile
+        buried = self.path(SpoolState.DROPPED, call_id, part)
         places = [self.path(state, call_id, part) for state in SpoolState]
-        self.describe(target, entry)
         here = next((place for place in places if place.exists()), None)
-        if here is None and target is SpoolState.DONE:
-            return Item(target, entry, there, 0)  # what the server has may be gone here
-        if here is None:
-            there.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+        if here is None and target is not SpoolState.DONE and read(buried.with_suffix(DESCRIPTION)):
+            return Item(SpoolState.DROPPED, entry, buried, 0)  # a person dropped it while it was being sent
+        if here is None and target is not SpoolState.DONE:
             raise WhisperError(
                 _("the recording of call {call_id} has disappeared").format(call_id=call_id),
                 why=_("somebody or something deleted it from {folder}").format(folder=self.root),
             )
+        self.describe(target, entry)
+        if here is None:
+            _forget(buried)  # the server has it after all
+            return Item(target, entry, there, 0)
         if here != there:
             files.replace(here, there)
-            here.with_suffix(DESCRIPTION).unlink(missing_ok=True)
+            _follow(here, there)
         return Item(target, entry, there, there.stat().st_size)
+
+
+def read(description: Path) -> Entry | None:
+    """What this very file says; None when it is not there or not whole."""
+    try:
+        document = msgspec.json.decode(description.read_bytes(), type=_Sealed)
+        body = bytes(document.entry)
+        if document.version != VERSION or document.sha256 != hashlib.sha256(body).hexdigest():
+            return None
+        entry = msgspec.json.decode(body, type=Entry)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    name = f"{entry.metadata.call_id}.{entry.metadata.part}{DESCRIPTION}"
+    return entry if description.name in (name, name + ".1") else None
+
+
+def _write(description: Path, content: bytes) -> None:
+    """Put a new description in its place, and keep the one that was there if it is whole."""
+    if read(description):
+        files.replace(description, description.with_suffix(PREVIOUS), durable=False)
+    files.write(description, content)
+
+
+def _follow(left: Path, arrived: Path) -> None:
+    """The description of a recording that has moved on is what was said of it before."""
+    files.remove(left.with_suffix(PREVIOUS))
+    if read(left.with_suffix(DESCRIPTION)) and not read(arrived.with_suffix(PREVIOUS)):
+        files.replace(left.with_suffix(DESCRIPTION), arrived.with_suffix(PREVIOUS), durable=False)
+    else:
+        files.remove(left.with_suffix(DESCRIPTION))
+
+
+def _forget(recording: Path) -> None:
+    """Delete what is said of a recording."""
+    for suffix in (DESCRIPTION, PREVIOUS):
+        files.remove(recording.with_suffix(suffix))
 
 
 def _size(path: Path) -> int | None:

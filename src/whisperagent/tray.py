@@ -68,7 +68,7 @@ class Tray:
     def __init__(
         self,
         paths: Paths,
-        tell: Callable[[str, str], None] = notify.send,
+        tell: Callable[[str, str], object] = notify.send,
         open_screen: Callable[..., None] | None = None,
     ) -> None:
         self.seen = Seen("off", "")

@@ -19,6 +19,7 @@ from whisperagent.client import Client
 from whisperagent.errors import NotAuthenticated, SealedError, ServerRefused, ServerUnreachable, WhisperError
 from whisperagent.i18n import _
 from whisperagent.keys import Keys
+from whisperagent.patience import Patience
 from whisperagent.settings import Upload
 from whisperagent.spool import Item, Spool
 from whisperagent.wire import CallMetadata, UploadAnswer
@@ -44,6 +45,7 @@ class Uploader:
         self._keys = keys
         self._rules = rules
         self._tell = tell
+        self._patience = Patience(rules.retry_max_s)
         self._seen = asyncio.Event()
         self._failures = 0
 
@@ -137,18 +139,11 @@ class Uploader:
         return random.uniform(0, longest_s)  # noqa: S311 - jitter, not a secret
 
     def _due(self, everything: bool) -> list[Item]:
-        now = datetime.now(UTC)
-        return [item for item in self._spool.waiting() if everything or self._due_at(item, now) <= now]
-
-    def _due_at(self, item: Item, now: datetime) -> datetime:
-        # A clock that was set back must not make a recording wait for years.
-        limit = now + timedelta(seconds=self._rules.retry_max_s)
-        return min(item.next_attempt_at or now, limit)
+        return [it for it in self._spool.waiting() if everything or self._patience.left_s(it) == 0]
 
     def _until_next_s(self) -> float:
-        now = datetime.now(UTC)
-        waits = [(self._due_at(item, now) - now).total_seconds() for item in self._spool.waiting()]
-        return max(0.0, min(waits, default=self._rules.retry_max_s))
+        waits = [self._patience.left_s(item) for item in self._spool.waiting()]
+        return min(waits, default=self._rules.retry_max_s)
 
     async def _wait(self, longest_s: float) -> bool:
         """Until the time is over, the folders change, or the server is seen: was it the last?"""

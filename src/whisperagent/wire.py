@@ -58,13 +58,14 @@ class CallState(StrEnum):
 
 
 class SpoolState(StrEnum):
-    """Where a recording is on the PC: the name of the folder it lies in."""
+    """Where a recording is on the PC: the name of the folder it lies in; of a dropped one the description."""
 
     RECORDING = "recording"
     QUEUED = "queued"
     OVERDUE = "overdue"
     REJECTED = "rejected"
     DONE = "done"
+    DROPPED = "dropped"
 
 
 class TicketState(StrEnum):

@@ -472,8 +472,7 @@ def test_a_refused_recording_fails_with_the_servers_words(loaded: Load, home: Pa
 
 def test_an_overdue_recording_is_a_warning(loaded: Load, home: Path) -> None:
     spool = Spool(home / "spool")
-    waiting(spool)
-    spool.expire(0, datetime.now(UTC) + timedelta(days=1))
+    spool.overdue(waiting(spool))
     assert [item.state for item in spool.items()] == [SpoolState.OVERDUE]
     assert results(examined(loaded()))["spool"] == "warning"
 

@@ -6,7 +6,7 @@ softphone, the real detector, recorder, spool and uploader, against a server ove
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from tests.agent.processes import AgentProcess, wait_until
 from whisperagent.agent import Agent
 from whisperagent.detect import Signals
 from whisperagent.hosts.simulated import SimulatedHost
+from whisperagent.house import Housekeeper
 from whisperagent.settings import Loaded
-from whisperagent.spool import Spool
+from whisperagent.spool import Item, Spool
 from whisperagent.wire import SAMPLE_RATE, SpoolState
 
 Load = Callable[..., Loaded]
@@ -127,14 +128,26 @@ def test_7_a_call_is_recorded_while_the_server_is_down_and_sent_when_it_comes(
 
 
 def test_8_nothing_unsent_is_deleted_however_old_it_is(loaded: Load, call: Path) -> None:
-    """The server never answers, years go by, and the agent starts and quits again and again."""
+    """The server never answers, months go by, and the agent starts and quits again and again."""
     settings = loaded({"upload.keep_days": 7})
+    rules, now = settings.settings, datetime.now(UTC)
+
+    def tell(*_what: str, **_details: object) -> None:
+        """Nobody hears it."""
+
+    async def warn(_items: Sequence[Item]) -> bool:
+        return True
+
+    keeper = Housekeeper(
+        settings.paths.home / "house.json", spool_of(settings), rules.recording, rules.upload, tell, warn
+    )
     for _start in range(3):
         script: Script = [(2, READY), (8, TALKING), (10, READY)]
         run_script(settings, script)
-        spool = spool_of(settings)
-        spool.expire(7, datetime.now(UTC) + timedelta(days=3650))
-    items = spool.waiting()
+        for _day in range(60):
+            now += timedelta(days=1)
+            asyncio.run(keeper.look(now, now.timestamp()))
+    items = spool_of(settings).waiting()
     assert [item.state for item in items] == [SpoolState.OVERDUE] * 3
     key = local_key(settings.paths.home)
     assert all(len(pcm(item.path, key)) > 7 * 4 * SAMPLE_RATE for item in items)

@@ -25,7 +25,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 
 def test_linux_shows_it_by_notify_send_and_a_callers_name_is_only_text(programs: Programs) -> None:
     programs.add("notify-send")
-    notify.send("--a title", "<b>Ada</b> & sons")
+    assert notify.send("--a title", "<b>Ada</b> & sons")
     assert programs.asked() == [
         ["notify-send", "--app-name=WhisperAgent", "--", "--a title", "&lt;b&gt;Ada&lt;/b&gt; &amp; sons"]
     ]
@@ -35,7 +35,7 @@ def test_linux_shows_it_by_notify_send_and_a_callers_name_is_only_text(programs:
 def test_a_program_is_no_trouble(programs: Programs, there: bool) -> None:
     if there:
         programs.add("notify-send", code=1)
-    notify.send("title", "body")
+    assert not notify.send("title", "body")
     assert len(programs.asked()) == there
 
 
@@ -76,8 +76,12 @@ def test_what_goes_well_is_not(event: str) -> None:
 def test_many_of_a_kind_at_once_are_one_notice() -> None:
     shown: list[tuple[str, str]] = []
 
+    def show(title: str, body: str) -> bool:
+        shown.append((title, body))
+        return True
+
     async def run() -> None:
-        gathering = Notices(lambda title, body: shown.append((title, body)))
+        gathering = Notices(show)
         for name in ("Ada", "Grace", "Marie"):
             gathering.add(Notice("A transcript is ready", name))
         gathering.add(Notice("Recordings cannot be sent", "who are you"))
@@ -94,13 +98,17 @@ def silent_call(loaded: Loaded) -> tuple[list[str], list[str]]:
     shown: list[str] = []
     told: list[str] = []
 
+    def show(title: str, _body: str) -> bool:
+        shown.append(title)
+        return True
+
     async def run() -> None:
         host = ScriptedHost([(1, READY), (60, TALKING), (20, READY)], side_missing=1)
         agent = Agent(
             loaded,
             host,
             report=lambda moment: told.append(moment.event),
-            notify=lambda title, _body: shown.append(title),
+            notify=show,
         )
         running = asyncio.create_task(agent.run())
         await until(lambda: "queued" in told and (bool(shown) or not loaded.settings.agent.notify))

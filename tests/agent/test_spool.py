@@ -73,7 +73,7 @@ def test_a_description_that_was_altered_is_not_believed(spool: Spool) -> None:
 def test_retry_sends_rejected_and_overdue_recordings_again_at_once(spool: Spool) -> None:
     spool.reject(queued(spool), "no")
     late = queued(spool)
-    spool.expire(0, NOW + timedelta(days=1))
+    spool.overdue(late)
     spool.failed(spool.find(late.call_id)[0], "no answer", NOW + timedelta(hours=1))
     assert spool.retry(spool.items()) == 2
     assert [(item.state, item.next_attempt_at) for item in spool.items()] == [(SpoolState.QUEUED, None)] * 2
@@ -83,34 +83,6 @@ def test_retry_leaves_what_the_server_has(spool: Spool) -> None:
     item = queued(spool)
     spool.done(item, receipt(item))
     assert spool.retry(spool.items()) == 0
-
-
-def test_an_acknowledged_recording_is_deleted_after_its_days_and_leaves_a_receipt(spool: Spool) -> None:
-    item = queued(spool)
-    spool.done(item, receipt(item))
-    spool.expire(7, datetime.now(UTC) + timedelta(days=6))
-    assert list(spool.root.rglob("*.srec"))
-    spool.expire(7, datetime.now(UTC) + timedelta(days=8))
-    assert not list(spool.root.rglob("*.srec"))
-    left = spool.items()[0]
-    assert left.entry.receipt == receipt(item)
-    assert left.remote_party == ""
-
-
-def test_a_receipt_goes_after_a_quarter_of_a_year(spool: Spool) -> None:
-    item = queued(spool)
-    spool.done(item, receipt(item))
-    for days in (8, 100):
-        spool.expire(7, datetime.now(UTC) + timedelta(days=days))
-    assert spool.items() == []
-
-
-def test_what_was_never_acknowledged_becomes_overdue_and_stays(spool: Spool) -> None:
-    item = queued(spool)
-    overdue = spool.expire(7, datetime.now(UTC) + timedelta(days=8))
-    assert [late.call_id for late in overdue] == [item.call_id]
-    spool.expire(7, datetime.now(UTC) + timedelta(days=4000))
-    assert [(left.state, left.size > 0) for left in spool.waiting()] == [(SpoolState.OVERDUE, True)]
 
 
 def test_a_call_is_found_by_the_beginning_of_its_id(spool: Spool) -> None:

@@ -62,4 +62,5 @@ def _state(item: Item) -> str:
         SpoolState.OVERDUE: _("overdue"),
         SpoolState.REJECTED: _("refused"),
         SpoolState.DONE: _("sent"),
+        SpoolState.DROPPED: _("deleted unsent"),
     }[item.state]

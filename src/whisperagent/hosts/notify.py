@@ -17,16 +17,23 @@ APPLE_SCRIPT = (
 log = logging.getLogger(__name__)
 
 
-def send(title: str, body: str) -> None:
-    """Show them; returns when they are shown, on Windows when they are gone. Never raises."""
+def send(title: str, body: str) -> bool:
+    """Show them; returns when they are shown, on Windows when they are gone. Never raises.
+
+    False: they could not be shown.
+    """
     try:
         if sys.platform == "win32":
             _toast(title, body)
         elif program := command(title, body):
             subprocess.run(program, check=True, capture_output=True, timeout=TIMEOUT_S)
+        else:
+            return False
     except (OSError, subprocess.SubprocessError) as problem:
         # A desktop that is not there must not disturb a recording; and without one nobody would see it.
         log.info("no notice was shown: %s", problem)
+        return False
+    return True
 
 
 def command(title: str, body: str) -> list[str]:

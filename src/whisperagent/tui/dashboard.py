@@ -221,6 +221,8 @@ class Dashboard(Page):
         parts: list[Content] = []
         for state in SpoolState:
             count, word = pc.counts.get(state, 0), words.spool_state(state)
+            if state is SpoolState.DROPPED and not count:
+                continue
             parts.append(
                 Content.styled(f"{word.glyph} {count} {word.text}", word.style if count else "$text-muted")
             )

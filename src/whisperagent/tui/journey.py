@@ -17,6 +17,7 @@ WORST_FIRST = (
     SpoolState.REJECTED,
     SpoolState.OVERDUE,
     SpoolState.QUEUED,
+    SpoolState.DROPPED,
     SpoolState.DONE,
 )
 

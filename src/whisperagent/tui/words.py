@@ -110,6 +110,7 @@ def spool_state(state: SpoolState) -> Word:
         SpoolState.OVERDUE: Word("!", _("overdue"), "$text-warning"),
         SpoolState.REJECTED: Word("✗", _("refused"), "$text-error"),
         SpoolState.DONE: Word("✓", _("sent"), "$text-success"),
+        SpoolState.DROPPED: Word("–", _("deleted"), "$text-muted"),
     }
     return words[state]
 
