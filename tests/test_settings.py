@@ -35,7 +35,10 @@ def refused(flags: dict[str, Any] | None = None) -> ConfigError:
 def test_without_a_file_everything_is_the_default() -> None:
     loaded = settings.load()
     assert loaded.settings.upload == settings.Upload()
-    assert set(loaded.source.values()) == {"WA_UI__LANGUAGE", "WA_RECORDING__BALLAST_MIB"}  # tests/conftest.py
+    assert set(loaded.source.values()) == {
+        "WA_UI__LANGUAGE",
+        "WA_RECORDING__BALLAST_MIB",
+    }  # tests/conftest.py
 
 
 def test_a_flag_beats_the_environment_beats_the_file(config: Path, monkeypatch: Env) -> None:
