@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import errno
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -67,3 +68,85 @@ def test_a_write_that_fails_leaves_no_trace(home: Path, monkeypatch: pytest.Monk
     growing.write(b"three")
     assert (growing.path.read_bytes(), growing.size) == (b"onethree", 8)
     growing.close()
+
+
+@pytest.mark.parametrize("winerror", files.BUSY_ON_WINDOWS)
+def test_a_file_that_an_antivirus_holds_for_a_moment_is_tried_again(home: Path, winerror: int) -> None:
+    tries = itertools.count(1)
+
+    def step() -> None:
+        if next(tries) < 3:
+            raise busy(winerror)
+
+    files.patiently(step, waits_s=(0.0,) * 5)
+    assert next(tries) == 4
+
+
+def test_it_is_not_waited_for_without_end() -> None:
+    tries = itertools.count(1)
+
+    def step() -> None:
+        next(tries)
+        raise busy(32)
+
+    with pytest.raises(PermissionError):
+        files.patiently(step, waits_s=(0.0,) * 5)
+    assert next(tries) == 7
+    assert sum(files.BUSY_WAITS_S) < 2
+
+
+@pytest.mark.parametrize("problem", [PermissionError(errno.EACCES, "no"), OSError(errno.EIO, "broken")])
+def test_what_waiting_does_not_help_is_told_at_once(problem: OSError) -> None:
+    tries = itertools.count(1)
+
+    def step() -> None:
+        next(tries)
+        raise problem
+
+    with pytest.raises(type(problem)):
+        files.patiently(step, waits_s=(0.0,) * 5)
+    assert next(tries) == 2
+
+
+def test_on_windows_no_folder_is_synced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no such call: there the system opens no folder at all."""
+    monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
+    real = os.open
+
+    def opened(path: Path, *how: int) -> int:
+        assert not Path(path).is_dir()
+        return real(path, *how)
+
+    monkeypatch.setattr(os, "open", opened)
+    files.write(home / "state", b"new")
+    assert (home / "state").read_bytes() == b"new"
+
+
+def test_room_that_is_made_on_a_full_disk_saves_what_is_being_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+
+    def make_room() -> bool:
+        made.append(True)
+        return True
+
+    growing = files.Appending(home / "call.srec", make_room)
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        if not made:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    growing.write(b"one")
+    assert (growing.path.read_bytes(), growing.size, len(made)) == (b"one", 3, 1)
+    growing.close()
+
+
+def busy(winerror: int) -> PermissionError:
+    """What Windows says when somebody else has the file."""
+    problem = PermissionError(errno.EACCES, "the process cannot access the file")
+    problem.winerror = winerror  # type: ignore[attr-defined]  # only Windows has it
+    return problem

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def usable(codec: Codec) -> Codec:
     """`codec`, or `pcm` where this PC cannot load the library: a call is recorded all the same."""
-    if codec != "pcm" and _library() is None:
+    if codec != "pcm" and library() is None:
         log.warning("calls are recorded as pcm, for libsndfile cannot be loaded here")
         return "pcm"
     return codec
@@ -69,7 +69,7 @@ class _Stream:
     """libsndfile, writing into memory."""
 
     def __init__(self, codec: Codec, channels: int) -> None:
-        found = _library()
+        found = library()
         assert found is not None  # noqa: S101 - what `usable` says
         self._ffi, self._library = found
         self._frame_bytes = 2 * channels
@@ -142,8 +142,11 @@ class _Stream:
 
 
 @functools.cache
-def _library() -> tuple[Any, Any] | None:
-    """(cffi's declarations, libsndfile): the package's own, else the system's; None: there is none."""
+def library() -> tuple[Any, Any] | None:
+    """(cffi's declarations, libsndfile): the package's own, else the system's; None: there is none.
+
+    playable.py decodes with it.
+    """
     with contextlib.suppress(ImportError):
         from _soundfile import ffi  # what `soundfile` itself begins with; loaded when a call is recorded
 

@@ -76,7 +76,7 @@ def test_opus_keeps_the_length_in_a_tenth_of_the_bytes() -> None:
 
 
 def test_a_pc_without_the_library_records_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "_library", lambda: None)
+    monkeypatch.setattr(encode, "library", lambda: None)
     assert encode.usable("flac") == "pcm"
     assert encode.usable("pcm") == "pcm"
 

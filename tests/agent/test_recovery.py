@@ -5,6 +5,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import HealthCheck, given, settings
@@ -165,10 +166,60 @@ def test_a_description_whose_recording_has_disappeared_is_told_at_every_start(sp
         assert "disappeared" in recover(spool, OURS).notes[0]
 
 
+def test_a_damaged_description_is_made_anew_from_the_one_before(spool: Spool) -> None:
+    metadata = cut_off(spool)
+    description = spool.path(SpoolState.RECORDING, metadata.call_id, 1).with_suffix(".json")
+    spool.describe(
+        SpoolState.RECORDING, Entry(metadata=msgspec.structs.replace(metadata, remote_party="Ada"))
+    )
+    spool.describe(SpoolState.RECORDING, Entry(metadata=metadata))
+    description.write_bytes(bytes(100))
+    [item] = recover(spool, OURS).interrupted
+    assert item.remote_party == "Ada"
+
+
+def test_what_is_done_without_a_receipt_is_sent_again(spool: Spool) -> None:
+    """The word of it was lost; the server stores nothing twice."""
+    cut_off(spool)
+    [item] = recover(spool, OURS).interrupted
+    sent = conclude(spool, item, last=True)
+    assert sent is not None
+    spool._move(SpoolState.DONE, sent.entry)
+    recover(spool, OURS)
+    assert [left.state for left in spool.items()] == [SpoolState.QUEUED]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["before its file", "after its file"])
+def test_a_deletion_that_was_cut_off_is_undone_or_finished(spool: Spool, gone: bool) -> None:
+    cut_off(spool)
+    [item] = recover(spool, OURS).interrupted
+    waiting = conclude(spool, item, last=True)
+    assert waiting is not None
+    spool.describe(SpoolState.DROPPED, waiting.entry)
+    if gone:
+        waiting.path.unlink()
+    for _start in range(2):
+        found = recover(spool, OURS)
+        assert found.notes == []
+    assert [(left.state, left.size > 0) for left in spool.items()] == [
+        (SpoolState.DROPPED, False) if gone else (SpoolState.QUEUED, True)
+    ]
+    assert len(list(spool.root.rglob("*.json"))) == 1
+
+
+def test_that_the_server_has_it_weighs_more_than_that_it_was_deleted(spool: Spool) -> None:
+    metadata = cut_off(spool)
+    for state in (SpoolState.DONE, SpoolState.DROPPED):
+        spool.describe(state, Entry(metadata=metadata))
+    spool.path(SpoolState.RECORDING, metadata.call_id, 1).unlink()
+    recover(spool, OURS)
+    assert [path.parent.name for path in spool.root.rglob("*.json")] == ["done"]
+
+
 name = st.sampled_from(
     ["01a20ca2-7433-7253-8348-27a582396115.1", "01a20ca2-7433-7253-8348-27a582396115.2", "x", "../y", "é"]
 ).map(lambda text: text.replace("/", "_"))
-suffix = st.sampled_from([".srec", ".json", ".json.damaged", ".json.99.tmp", ""])
+suffix = st.sampled_from([".srec", ".json", ".json.1", ".json.damaged", ".json.99.tmp", ""])
 content = st.one_of(st.binary(max_size=200), st.just(b"{}"), st.just(sealed.MAGIC + bytes(300)))
 litter = st.lists(st.tuples(st.sampled_from(list(SpoolState)), name, suffix, content), max_size=8)
 
