@@ -54,5 +54,5 @@ def test_a_house_in_which_nothing_breaks_is_in_order(tmp_path: Path) -> None:
     """Else the accounting would find nothing wrong because it finds nothing."""
     account = storm.run(tmp_path, SEED, 1, 5, partial(House, weather=CALM))
     assert account.balanced, account.report()
-    assert account.on_server == account.made > 5
+    assert account.on_server == account.made > 2
     assert account.worst_loss_s == 0.0
