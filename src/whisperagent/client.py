@@ -26,8 +26,8 @@ from whisperagent import wire
 from whisperagent.errors import NotAuthenticated, ServerRefused, ServerUnreachable
 from whisperagent.i18n import _
 
-TRY_AGAIN = (408, 425, 429)
-"""Statuses below 500 that mean: not now."""
+TRY_AGAIN = (408, 413, 425, 429)
+"""Statuses below 500 that mean: not now. What is too large may be taken when somebody has raised a limit."""
 
 CLOSE_S = 1.0
 """How long to wait for the other end's goodbye on the review channel."""
@@ -293,7 +293,7 @@ def _refusal(url: str, response: httpx.Response) -> ServerUnreachable | NotAuthe
     problem = _problem(response.content)
     if problem is None:
         # Not our server's words: a proxy's page, perhaps. It knows no call, so it cannot refuse one.
-        if 400 <= status < 500 and status not in (401, 403, 413, *TRY_AGAIN):
+        if 400 <= status < 500 and status not in (401, 403, *TRY_AGAIN):
             return _not_our_server(url, response)
         problem = wire.Problem(type="about:blank", title=response.reason_phrase, status=status)
     what = problem.title or _("the server answered {status}").format(status=status)

@@ -58,7 +58,7 @@ class ConfigError(WhisperError):
 
 
 class ServerUnreachable(WhisperError):
-    """No answer, or one that says to come back (408, 425, 429, 5xx).
+    """No answer, or one that says to come back (408, 413, 425, 429, 5xx).
 
     retry_after_s: how long the server asked to be left alone, 0 when it did not say.
     """

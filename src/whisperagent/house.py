@@ -1,9 +1,9 @@
 """The housekeeper: what waits for too long is told, what the server has goes in the end, the disk keeps room.
 
-agent.py runs it beside the recording. Nothing here is done for what the PC's clock says alone: the house
-counts the time it has lived (`house.json`), and a moment that is more than a day away from the last one
-counts for nothing, be it a holiday or a clock that was set wrong. So a recording is kept for too long at
-times, and never for too short.
+agent.py runs it beside the recording. Nothing here is done for what the PC's clock says: the house counts
+the time it has lived (`house.json`), by a clock that nobody sets. Only how long the agent was away does the
+PC's clock tell, and more than a day of that counts for nothing, be it a holiday or a clock that was set
+wrong. So a recording is kept for too long at times, and not for too short.
 
 What the server has not acknowledged stays, told of after three sevenths of its days, after five and at their
 end, when it is overdue. With `on_expiry = "delete_with_notice"` it goes a day after somebody was told.
@@ -98,31 +98,33 @@ class Housekeeper:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.look(datetime.now(UTC), time.monotonic())
+            await self.look(datetime.now(UTC), _clock())
             await asyncio.sleep(LOOK_S)
 
     async def look(self, now: datetime, clock: float) -> None:
         """Once around the house. now: what the PC's clock says. clock: seconds that nobody can set."""
         self._grow_older(now, clock)
-        self._meet(self._spool.items())
-        for item in self._spool.items():
+        items = self._spool.items()
+        self._meet(items)
+        for item in items:
             self._judge(item)
         if self._upload.on_expiry == "delete_with_notice":
             await self._expire(self._spool.items([SpoolState.OVERDUE]))
-        self._make_room()
+        self._make_room([item for item in items if item.state is SpoolState.DONE and item.entry.receipt])
         await asyncio.to_thread(self._lay_ballast)
-        # A state that was left today begins anew when it is entered again.
-        self._meet(self._spool.items())
         self._keep()
 
     # Time
 
     def _grow_older(self, now: datetime, clock: float) -> None:
         book = self._book
-        passed_s = (now - book.looked_at).total_seconds() if book.looked_at else 0.0
-        if not 0 <= passed_s <= DAY_S:
-            log.warning("it is %.1f days since the last look, or the clock was set", passed_s / DAY_S)
-            passed_s = max(0.0, clock - self._looked_at) if self._looked_at is not None else 0.0
+        if self._looked_at is not None:
+            passed_s = clock - self._looked_at
+        else:
+            passed_s = (now - book.looked_at).total_seconds() if book.looked_at else 0.0
+            if not 0 <= passed_s <= DAY_S:
+                log.warning("the agent was away for %.1f days, or the clock was set", passed_s / DAY_S)
+                passed_s = 0.0
         book.age_s += passed_s
         book.looked_at, self._looked_at = now, clock
 
@@ -145,6 +147,7 @@ class Housekeeper:
         match item.state:
             case SpoolState.QUEUED if age_s >= keep_s:
                 self._spool.overdue(item)
+                del self._book.known[_key(item)]  # who sends it again gives it all its days again
                 self._tell("overdue", item.call_id, part=item.part)
             case SpoolState.QUEUED:
                 self._tell_of(item, age_s, keep_s)
@@ -184,15 +187,14 @@ class Housekeeper:
 
     # Room
 
-    def _make_room(self) -> None:
+    def _make_room(self, sent: Sequence[Item]) -> None:
         """What the server has goes sooner when there is little room; what it has not got stays."""
-        items = self._spool.items()
-        used, quota = sum(item.size for item in items), self._recording.quota_mib * MIB
-        for item in items:
+        used, quota = self._spool.size(), self._recording.quota_mib * MIB
+        for item in sent:
             if not (quota and used > quota) and self._free_mib() >= self._recording.free_mib:
                 break
-            if item.state is SpoolState.DONE and item.size and item.entry.receipt:
-                used -= item.size if self._bury(item, _("the server has it, and there is little room")) else 0
+            if item.path.exists() and self._bury(item, _("the server has it, and there is little room")):
+                used -= item.size
         self._problem = self._too_little_room(used, quota)
 
     def _too_little_room(self, used: int, quota: int) -> WhisperError | None:
@@ -228,6 +230,11 @@ class Housekeeper:
         except OSError as problem:
             # Without it the house is younger tomorrow than it is, and everything is kept for longer.
             log.warning("cannot keep %s: %s", self._path, problem)
+
+
+def _clock() -> float:
+    """Seconds that nobody sets; on Linux those that the PC has slept are among them, as Windows' are."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _key(item: Item) -> str:

@@ -9,6 +9,7 @@ What is heard after the streams have gone is kept in memory only, half a second 
 the call comes back, and forgotten if it does not, for what is said after hanging up is not the call.
 """
 
+import logging
 import math
 import shutil
 import uuid
@@ -49,6 +50,8 @@ MARK_GAP_S = 1.0
 MARKS_LIMIT = 500
 LEVEL_STEP = 4
 """Every fourth sample is enough for a meter."""
+
+log = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -266,7 +269,14 @@ class Recorder:
         self._describe()
 
     def _describe(self) -> None:
-        self._spool.describe(SpoolState.RECORDING, Entry(metadata=self.metadata, confirmed=self.confirmed))
+        try:
+            self._spool.describe(
+                SpoolState.RECORDING, Entry(metadata=self.metadata, confirmed=self.confirmed)
+            )
+        except OSError as problem:
+            # An antivirus holds it, or the disk is full: the sound goes on, and within `DESCRIBED_S` this is
+            # tried again with what is known then.
+            log.warning("what is known of %s is not on the disk yet: %s", self.metadata.call_id, problem)
 
     def _check_room(self) -> None:
         free_mib = shutil.disk_usage(self._spool.root).free // MIB

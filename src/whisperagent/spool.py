@@ -313,6 +313,11 @@ class Spool:
         """How many parts are in each state."""
         return {str(state): len(self._names(state)) for state in SpoolState}
 
+    def size(self) -> int:
+        """Bytes of all recordings."""
+        recordings = (path for state in SpoolState for path in (self.root / state).glob(f"*{RECORDING}"))
+        return sum(_size(path) or 0 for path in recordings)
+
     def call_ids(self) -> set[str]:
         """Every call that is known here."""
         return {name.partition(".")[0] for state in SpoolState for name in self._names(state)}

@@ -125,6 +125,51 @@ def test_what_is_wrong_with_the_sound_is_told_with_its_cure_until_it_is_mended(l
     assert trouble.details == {"reason": "there is no microphone: none is plugged in; plug it in"}
 
 
+def test_a_disk_that_is_too_full_is_told_before_the_next_call_comes(loaded: Load) -> None:
+    settings = loaded({"recording.free_mib": 1 << 40})
+    told: list[Moment] = []
+
+    async def run() -> str:
+        agent = Agent(settings, ScriptedHost([(1000, READY)]), report=told.append)
+        running = asyncio.create_task(agent.run())
+        await until(lambda: any(moment.event == "cramped" for moment in told))
+        error = agent.status().error
+        agent.stop()
+        await running
+        return error
+
+    error = asyncio.run(run())
+    assert "next call will not be recorded" in error
+    assert "free_mib" in error
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["shown", "not shown"])
+def test_what_was_never_sent_is_deleted_only_after_a_notice_was_shown(loaded: Load, shown: bool) -> None:
+    settings = loaded({"upload.keep_days": 0, "upload.on_expiry": "delete_with_notice"})
+    follow(settings, CALL)
+    said: list[str] = []
+
+    def show(title: str, _body: str) -> bool:
+        said.append(title)
+        return shown
+
+    async def run() -> None:
+        agent = Agent(settings, ScriptedHost([(1000, READY)]), notify=show)
+        running = asyncio.create_task(agent.run())
+        await until(lambda: any("deleted tomorrow" in title for title in said))
+        await until(lambda: b"overdue/" in (settings.paths.home / "house.json").read_bytes())
+        agent.stop()
+        await running
+
+    asyncio.run(run())
+    [item] = Spool(settings.paths.spool).items()
+    assert (item.state, item.size > 0) == ("overdue", True)
+    log = (settings.paths.logs / "agent.log").read_text("utf-8")
+    assert f"call {item.call_id}, part 1, was never sent and is to be deleted" in log
+    book = json.loads((settings.paths.home / "house.json").read_bytes())
+    assert (book["known"][f"overdue/{item.call_id}.1"]["warned"] is not None) is shown
+
+
 def test_a_call_that_is_not_recorded_for_what_is_known_is_not_a_second_trouble(loaded: Load) -> None:
     class Deaf(ScriptedHost):
         def open(self) -> ScriptedSource:

@@ -307,3 +307,30 @@ def test_a_level_is_measured_against_full_scale() -> None:
     assert level_dbfs(b"\x00\x80" * 160) == 0.0
     assert level_dbfs(bytes(320)) == -96.0
     assert level_dbfs(b"") == -96.0
+
+
+def test_a_description_that_cannot_be_written_now_costs_no_sound_and_is_written_later(
+    spool: Spool, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an antivirus holds it for longer than we wait."""
+    recorder, _closed = record(spool, keys, 6.0)
+    real = Path.replace
+
+    def held(path: Path, target: Path) -> Path:
+        if target.name.endswith(".json"):
+            raise PermissionError(13, "in use")
+        return real(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", held)
+        recorder.name("Ada", 6.0)
+        go_on(recorder, 6.0, 7.0)
+    assert recorder.recorded_s == 7.0
+    [known] = spool.items()
+    assert known.remote_party == ""
+    recorder.mark("held", 7.0)
+    [known] = spool.items()
+    assert (known.remote_party, len(known.entry.metadata.marks)) == ("Ada", 1)
+    item = recorder.close()
+    assert item is not None
+    assert len(pcm(item.path, SERVER)) == 7 * 4 * SAMPLE_RATE

@@ -84,6 +84,8 @@ def _there(call: CallSummary, progress: Mapping[str, float]) -> Journey:
 def _waiting(item: Item, now: datetime) -> str:
     if item.state is SpoolState.REJECTED:
         return item.error
+    if item.state is SpoolState.DROPPED:
+        return item.entry.deleted.why if item.entry.deleted else ""
     if not item.attempts or item.state is SpoolState.DONE:
         return ""
     count = item.attempts
