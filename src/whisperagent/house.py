@@ -234,7 +234,10 @@ class Housekeeper:
 
 def _clock() -> float:
     """Seconds that nobody sets; on Linux those that the PC has slept are among them, as Windows' are."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    since_boot = getattr(time, "CLOCK_BOOTTIME", None)
+    if since_boot is not None and hasattr(time, "clock_gettime"):
+        return float(time.clock_gettime(since_boot))
+    return time.monotonic()
 
 
 def _key(item: Item) -> str:
