@@ -50,6 +50,22 @@ def test_other_calls_are_understood_no_worse_than_by_faster_whisper_alone(
     assert mean(ours) <= min(0.05, mean(theirs))
 
 
+@pytest.mark.parametrize(
+    ("language", "seed"),
+    [
+        pytest.param("en", 3002, id="a window that ended within a sentence"),
+        pytest.param("en", 1012, id="a sentence that its window led astray"),
+        pytest.param("fr", 1006, id="a number without an end, and the same words again and again"),
+    ],
+)
+def test_a_call_that_once_went_wrong_is_understood(
+    engine: Engine, make_call: MakeCall, language: str, seed: int
+) -> None:
+    wav = make_call(language, seed)
+    heard = engine.transcribe(sound(wav))
+    assert score.word_error_rate(score.truth(wav.with_suffix(".json")), heard.segments) <= 0.03
+
+
 def heard_alone(whisper: WhisperModel, call: Sound, language: str) -> list[wire.Segment]:
     return [
         wire.Segment(id=0, start_s=each.start, end_s=each.end, speaker=speaker, text=each.text)

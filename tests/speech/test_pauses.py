@@ -2,7 +2,7 @@
 
 import pytest
 
-from whisperserver.transcribe.pauses import Stretch, kept, windows
+from whisperserver.transcribe.pauses import Stretch, kept, pauses, windows
 
 Pairs = list[tuple[float, float]]
 
@@ -32,8 +32,16 @@ def test_silences_are_left_out(speech: Pairs, expected: Pairs) -> None:
         pytest.param([(1, 4), (5, 9), (10, 14)], [0, 8.9, 8.9, 13.8], id="cut in the last pause that fits"),
         pytest.param([(1, 20), (21, 22)], [0, 19.9, 19.9, 21.8], id="a sentence longer than a window"),
         pytest.param([(1, 8), (20, 28)], [0, 7.8, 7.8, 16.6], id="cut where a silence was left out"),
+        pytest.param(
+            [(1, 8), (9, 9.5), (9.9, 16)],
+            [0, 7.9, 7.9, 15.8],
+            id="rather in a long pause than in a later one",
+        ),
+        pytest.param(
+            [(1, 3), (4.5, 9.5), (9.9, 16)], [0, 9.1, 9.1, 15.8], id="but not so early that windows get many"
+        ),
     ],
 )
 def test_a_window_ends_in_a_pause(speech: Pairs, expected: list[float]) -> None:
-    stretches = [Stretch(*said) for said in speech]
-    assert windows(stretches, kept(stretches, 30.0), 10.0) == pytest.approx(expected)
+    said = [Stretch(*each) for each in speech]
+    assert windows(pauses(said, kept(said, 30.0)), 10.0) == pytest.approx(expected)

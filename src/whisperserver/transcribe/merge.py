@@ -25,6 +25,14 @@ class Utterance:
     probability: float
     words: tuple[wire.Word, ...] = ()
 
+    def later(self, by_s: float) -> "Utterance":
+        """The same, `by_s` seconds on, words and all."""
+        words = tuple(
+            wire.Word(word.start_s + by_s, word.end_s + by_s, word.text, word.probability)
+            for word in self.words
+        )
+        return replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s, words=words)
+
 
 @dataclass(frozen=True)
 class Side:
